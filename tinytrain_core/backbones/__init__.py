@@ -1,0 +1,1 @@
+"""Backbones as data, their trainable and their folded form, and their files."""

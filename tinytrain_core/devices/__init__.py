@@ -1,0 +1,1 @@
+"""Device classes and what a personalisation would take on them."""

@@ -1,0 +1,1 @@
+"""Sparse fine-tuning: operators, tail, frozen prefix, loop, measured memory."""

@@ -1,0 +1,1 @@
+"""Labelled images, few-shot tasks, the prototype head, and meta-training."""

@@ -1,0 +1,87 @@
+"""Pixel scaling, and the augmentation of PMF's fine-tuning loop (Hu et al. 2022, `pmf_finetune`)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+PIXEL_CENTRE = 127.5
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How the pseudo-query images of one step differ from the support.
+
+    Attributes:
+        probability: that a step augments at all.
+        flip: that a whole batch is mirrored.
+        brightness: added, uniform in +-. saturation, contrast: factors uniform in 1 +-.
+        translation: share of the image's side, uniform in +-.
+    """
+
+    probability: float = 0.9
+    flip: float = 0.5
+    brightness: float = 0.5
+    saturation: float = 1.0
+    contrast: float = 0.5
+    translation: float = 0.125
+
+
+def scale_pixels(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 (N, 3, R, R) to [-1, 1], channels last: x / 127.5 - 1, as the published backbones take it."""
+    return images.to(dtype, memory_format=torch.channels_last).div_(PIXEL_CENTRE).sub_(1)
+
+
+@dataclass(frozen=True)
+class View:
+    """One drawn augmentation of N images, so that it can be applied to a few of them at a time.
+
+    Attributes:
+        flip: whether all images are mirrored.
+        brightness, saturation, contrast: (N, 1, 1, 1). shifts: whole pixels down and right (N, 2).
+    """
+
+    flip: bool
+    brightness: Tensor
+    saturation: Tensor
+    contrast: Tensor
+    shifts: Tensor
+
+    def apply(self, images: Tensor, first: int) -> Tensor:
+        """Augment images (n, 3, R, R) in [-1, 1], of which the first is image `first`; colours change in place."""
+        part = slice(first, first + len(images))
+        if self.flip:
+            images = images.flip(3)
+        images += self.brightness[part].to(images)
+        grey = images.mean(1, keepdim=True)
+        images.sub_(grey).mul_(self.saturation[part].to(images)).add_(grey)
+        mean = images.mean((1, 2, 3), keepdim=True)
+        images.sub_(mean).mul_(self.contrast[part].to(images)).add_(mean)
+        return _translate(images, self.shifts[part])
+
+
+def _translate(images: Tensor, shifts: Tensor) -> Tensor:
+    """Shift each image by whole pixels, the gap filled with black."""
+    side = images.shape[-1]
+    out = torch.full_like(images, -1.0)
+    for image, target, (down, right) in zip(images, out, shifts.tolist(), strict=True):
+        rows, columns = slice(max(down, 0), side + min(down, 0)), slice(max(right, 0), side + min(right, 0))
+        from_rows = slice(max(-down, 0), side - max(down, 0))
+        from_columns = slice(max(-right, 0), side - max(right, 0))
+        target[:, rows, columns] = image[:, from_rows, from_columns]
+    return out
+
+
+def draw_view(n: int, resolution: int, settings: Augmentation, generator: torch.Generator) -> View | None:
+    """The augmentation of one step for n images; None where this step does not augment."""
+    if float(torch.rand((), generator=generator)) >= settings.probability:
+        return None
+    flip = float(torch.rand((), generator=generator)) < settings.flip
+
+    def uniform(centre: float, spread: float) -> Tensor:
+        return torch.empty(n, 1, 1, 1).uniform_(centre - spread, centre + spread, generator=generator)
+
+    brightness, saturation = uniform(0, settings.brightness), uniform(1, settings.saturation)
+    limit = int(resolution * settings.translation)
+    shifts = torch.randint(-limit, limit + 1, (n, 2), generator=generator)
+    return View(flip, brightness, saturation, uniform(1, settings.contrast), shifts)

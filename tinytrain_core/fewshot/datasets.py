@@ -1,0 +1,179 @@
+"""Labelled images behind one interface: a folder of class folders, the same inside a zip, embedded glyphs.
+
+Images of one *group* (the frames of one video track, say) show the same thing, so that a support set and
+a query set never share a group. In files, a group is recognised by the name `<group>_<frame>`.
+"""
+
+import io
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tinytrain_core.errors import BadImageError, ConfigurationError, DataError, UnsafeArchiveError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp"})
+MAX_PIXELS = 64_000_000
+RESIZE_RATIO = 256 / 224  # of the short side before the centre crop, as in PMF's test transform
+GROUP_PATTERN = re.compile(r"^(?P<group>.+)_\d+$")
+FAMILY_SEPARATOR = "__"
+
+
+@dataclass(frozen=True)
+class ImageClass:
+    """A class, and the group that each of its images belongs to."""
+
+    name: str
+    groups: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.groups)
+
+    @cached_property
+    def distinct_groups(self) -> int:
+        return len(set(self.groups))
+
+    @cached_property
+    def largest_group(self) -> int:
+        return max(Counter(self.groups).values(), default=0)
+
+    @property
+    def family(self) -> str:
+        """What the class is one of, as an alphabet is for a character: the name's part before `__`."""
+        return self.name.split(FAMILY_SEPARATOR)[0] if FAMILY_SEPARATOR in self.name else ""
+
+
+class ImageSource(Protocol):
+    """Where labelled images come from."""
+
+    @property
+    def classes(self) -> tuple[ImageClass, ...]: ...
+
+    def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
+        """One image as uint8 (3, resolution, resolution).
+
+        Raises:
+            BadImageError: the file is not an image.
+        """
+        ...
+
+
+def decode_image(data: bytes, resolution: int) -> Tensor:
+    """Decode, scale the short side to resolution * 256/224 and crop the centre: uint8 (3, R, R).
+
+    Raises:
+        BadImageError: the bytes are not an image, or one of more than 64 million pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise BadImageError(f"the image has {opened.width} x {opened.height} pixels, limit {MAX_PIXELS}")
+            image = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadImageError(f"not a readable image ({len(data)} bytes): {type(error).__name__}") from error
+    scale = resolution * RESIZE_RATIO / min(image.size)
+    width, height = (max(round(side * scale), resolution) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - resolution) // 2, (height - resolution) // 2
+    image = image.crop((left, top, left + resolution, top + resolution))
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """Image files by class, read through `read(path)`."""
+
+    paths: tuple[tuple[str, ...], ...]
+    classes: tuple[ImageClass, ...]
+    read: Callable[[str], bytes] = field(repr=False)
+
+    def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
+        try:
+            return decode_image(self.read(self.paths[class_index][image_index]), resolution)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise BadImageError(f"a file cannot be read: {type(error).__name__}") from error
+
+
+def _groups(files: list[str]) -> tuple[str, ...]:
+    """The group of each file; every file its own where the names show no groups, or only one."""
+    stems = [PurePosixPath(name).stem for name in files]
+    matches = [GROUP_PATTERN.match(stem) for stem in stems]
+    found = [match["group"] for match in matches if match]
+    return tuple(found) if len(found) == len(stems) and len(set(found)) > 1 else tuple(files)
+
+
+def _file_source(names: list[str], where: str, read: Callable[[str], bytes]) -> FileSource:
+    by_class: dict[str, list[str]] = {}
+    for name in sorted(names):
+        path = PurePosixPath(name)
+        hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+        if path.suffix.lower() in IMAGE_SUFFIXES and len(path.parts) > 1 and not hidden:
+            by_class.setdefault(str(path.parent), []).append(name)
+    if not by_class:
+        raise DataError(f"{where} holds no images; expected CLASS/IMAGE files ending in {sorted(IMAGE_SUFFIXES)}")
+    classes = tuple(ImageClass(PurePosixPath(name).name, _groups(files)) for name, files in by_class.items())
+    return FileSource(tuple(tuple(files) for files in by_class.values()), classes, read)
+
+
+def folder_source(folder: Path) -> FileSource:
+    """A folder of class folders.
+
+    Raises:
+        ConfigurationError: there is no such folder.
+        DataError: it holds no images.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"no folder at {folder}")
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return _file_source(names, str(folder), lambda name: (folder / name).read_bytes())
+
+
+def _check_member(name: str) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise UnsafeArchiveError(f"the archive holds a path that escapes its folder: {name!r}")
+
+
+def zip_source(file: Path) -> FileSource:
+    """A folder of class folders inside a zip, read in place.
+
+    Raises:
+        ConfigurationError: there is no such file.
+        DataError: it is not a zip, or holds no images.
+        UnsafeArchiveError: a member's path escapes.
+    """
+    if not file.is_file():
+        raise ConfigurationError(f"no file at {file}")
+    try:
+        archive = zipfile.ZipFile(file)
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{file} is not a zip archive") from error
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    for name in names:
+        _check_member(name)
+    return _file_source(names, str(file), archive.read)
+
+
+def open_source(data: str, writer: int | None = None, seed: int = 0) -> ImageSource:
+    """The source that `data` names: `glyphs`, `glyphs:SPLIT`, a zip file, or a folder.
+
+    Args:
+        writer: for glyphs, whose hand the characters are in; None draws a new hand for every image.
+        seed: for glyphs, which population of writers.
+    """
+    if data == "glyphs" or data.startswith("glyphs:"):
+        from tinytrain_core.fewshot.glyphs import GlyphSource  # matplotlib, which a device does not need
+
+        return GlyphSource(data.partition(":")[2] or "test", writer=writer, seed=seed)
+    path = Path(data).expanduser()
+    return zip_source(path) if path.suffix.lower() == ".zip" else folder_source(path)

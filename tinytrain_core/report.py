@@ -1,0 +1,107 @@
+"""The one thing that leaves a device: a closed, versioned report of numbers.
+
+Every field is an integer, a float or a list of integers with bounds. There is no text, no bytes and no
+array of weights in it; outcomes and errors are enumerated. Anything else is refused, on the device before
+it is sent and on the server when it arrives.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tinytrain_core.errors import EgressError, ErrorCode
+
+SCHEMA_VERSION: Literal[1] = 1
+MAX_LAYERS = 128
+MAX_BYTES = 2**50
+MAX_MACS = 2**60
+
+
+class Outcome(IntEnum):
+    """How personalising ended on a device, which always keeps a backbone that works."""
+
+    ADAPTED = 1  # the delta is in use
+    KEPT_BASE = 2  # adapted, but worse on the device's own holdout: the base backbone stays
+    CANNOT_AFFORD = 3  # nothing fits the budget: the base backbone stays
+    NOT_ADAPTED = 4  # the method does not adapt
+    FAILED = 5  # see the error code
+
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
+Macs = Annotated[int, Field(ge=0, le=MAX_MACS)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(ge=0, le=1e9)]
+
+
+class PersonalisationReport(BaseModel):
+    """Version 1 of the report. Bytes are bytes, MACs are per step or in total as named, times are seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    device: Count = Field(0, description="the number that the operator gave the device")
+    profile: Count = Field(0, description="number of the device class in the catalogue; 0 is unknown")
+    round: Count = 0
+    method: Count = Field(0, description="number of the method; 0 is unknown")
+    outcome: Annotated[int, Field(ge=min(Outcome), le=max(Outcome))] = Outcome.FAILED
+    error: Annotated[int, Field(ge=0, le=99)] = ErrorCode.NONE
+
+    ways: Count = 0
+    support_images: Count = 0
+    holdout_images: Count = 0
+    rejected_images: Count = Field(0, description="files that could not be decoded")
+    dropped_classes: Count = Field(0, description="classes with too few images for both sides")
+
+    accuracy_before: Share = 0.0
+    accuracy_after: Share = Field(0.0, description="of the adapted backbone, kept or not")
+    loss_first: Positive = 0.0
+    loss_last: Positive = 0.0
+    steps: Count = 0
+
+    updated_weights: Count = Field(0, description="weights and biases that the plan updates")
+    updated_layers: Count = 0
+    updated_channels: Annotated[list[Count], Field(min_length=1, max_length=MAX_LAYERS)] = Field(
+        [0], description="updated output channels of every convolution, in order"
+    )
+    samples_alive: Count = Field(0, description="images whose tensors are alive at once")
+    live_memory_bytes: Bytes = Field(
+        0, description="predicted peak, frozen weights apart; for CANNOT_AFFORD what the least plan needs"
+    )
+    measured_memory_bytes: Bytes = Field(0, description="measured peak of the same; 0 where not measured")
+    paper_memory_bytes: Bytes = Field(0, description="as the paper charges it, at batch 1")
+    memory_budget_bytes: Bytes = 0
+    backward_macs: Macs = Field(0, description="of one step and image")
+    backward_macs_budget: Macs = 0
+    full_train_backward_macs: Macs = Field(0, description="of one step and image, all weights updated")
+    total_macs: Macs = Field(0, description="of the whole personalisation, selection included")
+
+    estimated_s: Positive = Field(0.0, description="on the device class, from its catalogue entry")
+    estimated_j: Positive = 0.0
+    wall_s: Positive = Field(0.0, description="measured on the device; 0 in a simulation")
+
+
+def validate_report(fields: Mapping[str, Any]) -> PersonalisationReport:
+    """The report that `fields` is.
+
+    Raises:
+        EgressError: an unknown or missing field, a wrong type, NaN or infinity, or a value out of range.
+            The text names fields, never values.
+    """
+    missing = set(PersonalisationReport.model_fields) - set(fields)
+    if missing:
+        raise EgressError(f"the report lacks {', '.join(sorted(missing))}")
+    try:
+        return PersonalisationReport.model_validate(dict(fields))
+    except ValidationError as error:
+        wrong = sorted({str(detail["loc"][0])[:40] if detail["loc"] else "?" for detail in error.errors()})
+        raise EgressError(f"not a valid report (schema {SCHEMA_VERSION}): {', '.join(wrong[:8])}") from None
+
+
+def failure(code: ErrorCode, device: int = 0, profile: int = 0, round_number: int = 0) -> PersonalisationReport:
+    """The report of a device on which something went wrong."""
+    return PersonalisationReport(
+        device=device, profile=profile, round=round_number, outcome=Outcome.FAILED, error=int(code)
+    )

@@ -1,0 +1,1 @@
+"""What to update: cost ledger, Fisher potential, score, fit, plan, methods."""

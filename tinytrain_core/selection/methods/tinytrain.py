@@ -1,0 +1,55 @@
+"""`tinytrain`: task-adaptive sparse update (Kwon et al. 2024).
+
+One backward pass over the support for the Fisher potential of the last blocks, the multi-objective score,
+and a greedy fit under the device's memory and compute budget.
+"""
+
+from dataclasses import dataclass
+
+from tinytrain_core.selection.criterion import assemble, fit, scores
+from tinytrain_core.selection.fisher import fisher_potential
+from tinytrain_core.selection.live_memory import selection_bytes
+from tinytrain_core.selection.methods.base import Problem
+from tinytrain_core.selection.plan import Decision, Reason, UpdatePlan
+
+WINDOW_BLOCKS = 6
+
+
+@dataclass(frozen=True)
+class TinyTrain:
+    """The paper's method.
+
+    Attributes:
+        window_blocks: how many blocks, from the end, the Fisher pass inspects at most.
+    """
+
+    window_blocks: int = WINDOW_BLOCKS
+    name = "tinytrain"
+    number = 8
+
+    def plan(self, problem: Problem) -> UpdatePlan:
+        spec, budget = problem.backbone.spec, problem.budget
+        start = self._window(problem)
+        if start is None:
+            return self._nothing_fits(problem)
+        potential = fisher_potential(problem.backbone, problem.task, start)
+        counts, ranked = fit(problem.work, scores(spec, potential), budget)
+        return assemble(spec, potential, counts, ranked)
+
+    def _window(self, problem: Problem) -> int | None:
+        """Where the widest window starts whose Fisher pass fits the memory; None if even one block's does not."""
+        for blocks in range(self.window_blocks, 0, -1):
+            start = problem.backbone.spec.window_start(blocks)
+            if selection_bytes(problem.work, start) <= problem.budget.memory_bytes:
+                return start
+        return None
+
+    def _nothing_fits(self, problem: Problem) -> UpdatePlan:
+        spec = problem.backbone.spec
+        start = spec.window_start(1)
+        asked, limit = selection_bytes(problem.work, start), problem.budget.memory_bytes
+        decisions = [Decision(c.name, Reason.OUTSIDE_WINDOW, 0, c.out_channels) for c in spec.convs[:start]]
+        decisions += [
+            Decision(c.name, Reason.OVER_MEMORY, 0, c.out_channels, 0.0, asked, limit) for c in spec.convs[start:]
+        ]
+        return UpdatePlan(spec, {}, tuple(decisions), needed_bytes=asked)

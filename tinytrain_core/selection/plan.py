@@ -1,0 +1,91 @@
+"""An update plan: which output channels of which convolutions are updated, and why the others are not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tinytrain_core.backbones.spec import BackboneSpec
+
+
+class Reason(Enum):
+    """Why a convolution is in the plan or not."""
+
+    TAKEN = "taken"
+    METHOD = "as the method prescribes"
+    OUTSIDE_WINDOW = "outside the inspection window"
+    NO_POTENTIAL = "no Fisher potential"
+    OVER_MEMORY = "over the memory budget"
+    OVER_COMPUTE = "over the compute budget"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided for one convolution.
+
+    Attributes:
+        channels: how many output channels are updated, of `of_channels`.
+        score: the multi-objective score it was ranked by; 0 where it was not ranked.
+        asked, limit: for what is over a budget, what its smallest ratio would have brought the plan to.
+    """
+
+    name: str
+    reason: Reason
+    channels: int
+    of_channels: int
+    score: float = 0.0
+    asked: int = 0
+    limit: int = 0
+
+    def explain(self) -> str:
+        """One line for a person."""
+        share = f"{self.channels:4d} of {self.of_channels:4d} channels"
+        if self.reason in (Reason.OVER_MEMORY, Reason.OVER_COMPUTE):
+            unit = "B" if self.reason is Reason.OVER_MEMORY else "MACs"
+            return f"{self.name:13s} {share}  {self.reason.value}: {self.asked:,} of {self.limit:,} {unit}"
+        return f"{self.name:13s} {share}  {self.reason.value}" + (f", score {self.score:.3g}" if self.score else "")
+
+
+@dataclass(frozen=True)
+class UpdatePlan:
+    """The chosen channels.
+
+    Attributes:
+        channels: convolution index -> indices of its updated output channels, ascending.
+        decisions: one for each convolution of the backbone, in order.
+        selection_start: the first convolution that the Fisher pass looked at; None where there was no pass.
+        needed_bytes: what even the cheapest plan of the method would have needed, where the plan is empty for that.
+    """
+
+    spec: BackboneSpec
+    channels: Mapping[int, tuple[int, ...]]
+    decisions: tuple[Decision, ...] = field(default=())
+    selection_start: int | None = None
+    needed_bytes: int = 0
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Convolution index -> how many output channels are updated, as the ledger takes it."""
+        return {index: len(chosen) for index, chosen in self.channels.items()}
+
+    @property
+    def first(self) -> int:
+        """The earliest updated convolution; the plan must not be empty."""
+        return min(self.channels)
+
+    @property
+    def tail_start(self) -> int:
+        """Where the block of the earliest updated convolution starts: what lies before is frozen prefix."""
+        return self.spec.block_start(self.first)
+
+    def explain(self) -> str:
+        """A line for each convolution, for a person."""
+        return "\n".join(decision.explain() for decision in self.decisions)
+
+
+def prescribed(spec: BackboneSpec, indices: set[int]) -> UpdatePlan:
+    """The plan of a method that updates all channels of given convolutions, whatever the task."""
+    channels = {index: tuple(range(spec.convs[index].out_channels)) for index in sorted(indices)}
+    decisions = tuple(
+        Decision(c.name, Reason.METHOD, c.out_channels if c.index in indices else 0, c.out_channels) for c in spec.convs
+    )
+    return UpdatePlan(spec, channels, decisions)
