@@ -1,0 +1,38 @@
+# make demo   a simulated fleet of 24 unequal devices, and a report to look at
+# make test   lint, types and tests
+# Both create their virtual environment first. PYTHON and VENV may be given.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := tinytrain_core client server simulations tests
+
+.PHONY: demo test lint types unit format clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.sim
+	$(BIN)/tinytrain-sim demo
+
+test: lint types unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev
+	$(BIN)/pytest
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+$(VENV)/.%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

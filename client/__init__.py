@@ -1,0 +1,1 @@
+"""The device: personalises on its own images and lets nothing but reports leave."""

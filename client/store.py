@@ -1,0 +1,111 @@
+"""A device's memory: backbones by digest, and the current delta of each device.
+
+Whatever is read is checked against the SHA-256 that it is filed under; a damaged file counts as not held, and
+is fetched or made again. A write is seen whole or not at all, also after a power cut. One process writes to a
+store at a time, because a node handles one message at a time.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinytrain_core.backbones.weights import digest
+from tinytrain_core.errors import BackboneError, StorageError
+
+_DIGEST_BYTES = 64  # hexadecimal SHA-256 in front of a delta
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Write beside, flush to the disk, rename over, flush the folder."""
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(file)
+        _flush_folder(file.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write {len(data)} bytes to {file}: {error.strerror}") from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename durable where folders can be opened (not on Windows)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read {file}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class Store:
+    """The files under `folder`, which is made when something is first written.
+
+    Every method raises StorageError where the disk fails.
+    """
+
+    folder: Path
+
+    def _backbone_file(self, backbone: str) -> Path:
+        return self.folder / "backbones" / f"{backbone}.safetensors"
+
+    def _delta_file(self, device: int, backbone: str) -> Path:
+        return self.folder / "deltas" / str(device) / f"{backbone}.delta"
+
+    def save_backbone(self, backbone: str, data: bytes) -> None:
+        """File `data` under its digest.
+
+        Raises:
+            BackboneError: the data has another digest.
+        """
+        if digest(data) != backbone:
+            raise BackboneError(f"the backbone's {len(data)} bytes have digest {digest(data)}, announced {backbone}")
+        _write(self._backbone_file(backbone), data)
+
+    def backbone(self, backbone: str) -> bytes | None:
+        """The backbone with that digest; None if it is not held, or damaged."""
+        data = _read(self._backbone_file(backbone))
+        return data if data is not None and digest(data) == backbone else None
+
+    def backbones(self) -> list[str]:
+        """The digests of the backbones that are held undamaged."""
+        names = sorted(file.stem for file in self.folder.glob("backbones/*.safetensors"))
+        return [name for name in names if self.backbone(name) is not None]
+
+    def save_delta(self, device: int, backbone: str, data: bytes) -> None:
+        """Make `data` the device's current delta for that backbone."""
+        _write(self._delta_file(device, backbone), digest(data).encode("ascii") + data)
+
+    def delta(self, device: int, backbone: str) -> bytes | None:
+        """The device's delta for that backbone; None if it uses the base, or the file is damaged."""
+        stored = _read(self._delta_file(device, backbone))
+        if stored is None:
+            return None
+        announced, data = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+        return data if digest(data).encode("ascii") == announced else None
+
+    def deltas(self, device: int) -> list[str]:
+        """The digests of the backbones that the device holds an undamaged delta for."""
+        names = sorted(file.stem for file in self.folder.glob(f"deltas/{device}/*.delta"))
+        return [name for name in names if self.delta(device, name) is not None]
+
+    def drop_delta(self, device: int, backbone: str) -> None:
+        """Let the device use the base backbone."""
+        file = self._delta_file(device, backbone)
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove {file}: {error.strerror}") from error

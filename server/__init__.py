@@ -1,0 +1,1 @@
+"""The server: owns the backbone, asks the fleet to personalise it, and keeps the reports."""

@@ -1,0 +1,47 @@
+"""The settings of one run of the server."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tinytrain_core.errors import ConfigurationError
+
+
+class RunSettings(BaseModel):
+    """What a run does, and how long it waits.
+
+    Attributes:
+        backbone: the file of a backbone; empty is the shipped one.
+        deadline_s: seconds that a node has for each reply.
+        min_nodes: nodes to start with; a run that does not see them within `wait_for_nodes_s` is an error.
+        out: the folder for the results.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = ""
+    rounds: int = Field(1, ge=1, le=1_000_000)
+    seed: int = Field(0, ge=0, lt=2**31)
+    method: str = Field("tinytrain", pattern=r"^[a-z0-9_]{1,32}$")
+    steps: int = Field(40, ge=0, le=10_000)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    optimiser: str = Field("adam", pattern=r"^[a-z0-9_]{1,32}$")
+    deadline_s: float = Field(600.0, gt=0, le=7 * 86_400)
+    min_nodes: int = Field(1, ge=1)
+    wait_for_nodes_s: float = Field(60.0, ge=0, le=86_400)
+    out: str = Field("runs/latest", min_length=1)
+
+
+def settings_from_run_config(run_config: Mapping[str, Any]) -> RunSettings:
+    """The settings in Flower's run configuration, whose keys have dashes.
+
+    Raises:
+        ConfigurationError: an unknown key, a wrong type or a value out of range.
+    """
+    fields = {key.replace("-", "_"): value for key, value in run_config.items()}
+    try:
+        return RunSettings.model_validate(fields)
+    except ValidationError as error:
+        wrong = "; ".join(f"{str(e['loc'][0]).replace('_', '-')}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(f"wrong run configuration: {wrong}") from None

@@ -1,0 +1,110 @@
+"""One exchange with many nodes as a pure state: what is out, what came back, and who is missing and why.
+
+There is no clock and no transport in it; its caller says what time it is. Whatever comes back is validated
+again, because a node can run any code. The order in which replies arrive leaves no trace in the results.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from tinytrain_core.errors import EgressError
+from tinytrain_core.report import PersonalisationReport
+from tinytrain_core.wire import NodeProfile, validate_metrics
+
+Records = Mapping[str, Mapping[str, Any]]
+AnswerType = TypeVar("AnswerType", NodeProfile, list[PersonalisationReport])
+
+
+class Cause(StrEnum):
+    """Why a node gave no answer."""
+
+    LATE = "late"  # nothing came before the deadline
+    FAILED = "failed"  # it could not be reached, or its runtime failed
+    REFUSED = "refused"  # what came is not a valid answer
+
+
+@dataclass(frozen=True, order=True)
+class Missing:
+    """A node without an answer."""
+
+    node: int
+    cause: Cause
+
+
+@dataclass(frozen=True)
+class _Sent:
+    node: int
+    deadline_s: float
+
+
+@dataclass
+class Exchange(Generic[AnswerType]):
+    """Messages to nodes, each with a deadline of its own, and the answers.
+
+    Attributes:
+        kind: `NodeProfile` or `list`: what the nodes were asked for.
+        deadline_s: seconds from the sending of a message.
+    """
+
+    kind: type[AnswerType]
+    deadline_s: float
+    _out: dict[str, _Sent] = field(default_factory=dict)
+    _answers: dict[int, AnswerType] = field(default_factory=dict)
+    _missing: set[Missing] = field(default_factory=set)
+
+    def sent(self, message_id: str, node: int, now_s: float) -> None:
+        """A message went out at the time `now_s`."""
+        self._out[message_id] = _Sent(node, now_s + self.deadline_s)
+
+    def unsent(self, node: int) -> None:
+        """A message could not be sent."""
+        self._missing.add(Missing(node, Cause.FAILED))
+
+    def receive(self, message_id: str, records: Records | None) -> AnswerType | None:
+        """A reply came; `records` is None where the transport reports a failure instead.
+
+        Returns:
+            The answer; None if it is none, or nobody waits for it any more.
+        """
+        sent = self._out.pop(message_id, None)
+        if sent is None:
+            return None
+        if records is None:
+            self._missing.add(Missing(sent.node, Cause.FAILED))
+            return None
+        answer = self._validated(records)
+        if answer is None:
+            self._missing.add(Missing(sent.node, Cause.REFUSED))
+        else:
+            self._answers[sent.node] = answer
+        return answer
+
+    def _validated(self, records: Records) -> AnswerType | None:
+        try:
+            answer = validate_metrics(records)
+        except EgressError:
+            return None
+        return answer if isinstance(answer, self.kind) else None
+
+    def expire(self, now_s: float) -> None:
+        """Give up on every message whose deadline has passed."""
+        late = [message_id for message_id, sent in self._out.items() if sent.deadline_s <= now_s]
+        for message_id in late:
+            self._missing.add(Missing(self._out.pop(message_id).node, Cause.LATE))
+
+    @property
+    def outstanding(self) -> Collection[str]:
+        """The messages that are waited for."""
+        return list(self._out)
+
+    @property
+    def answers(self) -> dict[int, AnswerType]:
+        """The answers so far by node, in the order of the nodes."""
+        return dict(sorted(self._answers.items()))
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """The nodes that will not answer, in order."""
+        return tuple(sorted(self._missing))

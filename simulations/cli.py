@@ -1,0 +1,209 @@
+"""`tinytrain-sim`: fleets of unequal devices on one machine."""
+
+import os
+import shlex
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from simulations.population import NODES, class_counts, write_nodes
+from simulations.progress import progress
+from simulations.reporting.summary import summarise
+from simulations.reporting.table import as_json, print_table
+from simulations.run_folder import prepare, read_run, write_html
+from simulations.settings import FleetSettings, load_settings, parse_overrides
+from tinytrain_core.backbones.weights import from_bytes, read_bytes
+from tinytrain_core.devices.profile import catalogue
+from tinytrain_core.errors import TinyTrainError
+from tinytrain_core.selection.methods import METHODS
+
+PROGRAM = "tinytrain-sim"
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Simulate a fleet of unequal devices: each personalises the same backbone within its own memory and "
+    "compute, on images of its own, and reports numbers only.\n\n"
+    "Start with `demo`: 24 devices on built-in images, a table and a page to look at. Then `fleet` with your own "
+    "images, method or mix of devices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(StrEnum):
+    """How a command prints its result."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Out = Annotated[Path, typer.Option(help="Where the results go; a former run in it is replaced.")]
+Style = Annotated[Format, typer.Option("--format", help="A table for people or JSON for programs.")]
+Config = Annotated[Path | None, typer.Argument(help="A YAML file of settings; the demo's apply where it is silent.")]
+Devices = Annotated[int | None, typer.Option(help="How many devices. (demo: 24)")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="A folder of class folders, a .zip of one, or glyphs or glyphs:SPLIT. (demo: glyphs)"),
+]
+MethodName = Annotated[str | None, typer.Option("--method", help=f"One of {', '.join(METHODS)}. (demo: tinytrain)")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same reports. (demo: 0)")]
+Workers = Annotated[int | None, typer.Option(help="Processes that simulate; they never change a report. (demo: 2)")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--override",
+        metavar="KEY=VALUE",
+        help=f"Any other setting, again and again: {', '.join(FleetSettings.model_fields)}. The value is YAML, "
+        "as -o 'mix={stm32h743: 2, pi_4: 1}'.",
+    ),
+]
+
+
+def _given(**flags: Any) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _command() -> str:
+    """What was typed, as somebody else would type it."""
+    return shlex.join([PROGRAM, *sys.argv[1:]])
+
+
+def _consoles(style: Format) -> tuple[Console, Console]:
+    """Where results go, and where all talk goes; with JSON the result is alone on the standard output."""
+    console = Console()
+    return console, Console(stderr=True) if style is Format.JSON else console
+
+
+def _show(out: Path, style: Format, console: Console, talk: Console) -> None:
+    """Make the page of the run in `out` and print its figures."""
+    run = read_run(out)
+    summary = summarise(run.reports)
+    page = write_html(out, run)
+    if style is Format.JSON:
+        console.out(as_json(summary, {"missing_nodes": run.missing, "report": str(page)}), highlight=False)
+        return
+    talk.print()
+    print_table(summary, console)
+    for cause, count in {**summary.errors, **run.missing}.items():
+        talk.print(f"without a result: {count} ({cause.replace('_', ' ')})", style="red", highlight=False)
+    talk.print(f"\nThe report: {page.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _describe(settings: FleetSettings) -> str:
+    counts = class_counts(settings.devices, settings.mix)
+    fleet = ", ".join(f"{counts[name]} {name}" for name in catalogue() if name in counts)
+    return f"{settings.devices} devices ({fleet}); data {settings.data}; method {settings.method}; seed {settings.seed}"
+
+
+def _run(settings: FleetSettings, out: Path, style: Format) -> None:
+    from simulations.engine import run_fleet
+
+    console, talk = _consoles(style)
+    talk.print(_describe(settings), highlight=False, soft_wrap=True)
+    start_s = time.monotonic()
+    with progress(talk, settings.devices * settings.rounds) as on_reports:
+        run_fleet(settings, out, on_reports, _command())
+    talk.print(f"simulated in {time.monotonic() - start_s:.0f} s on {settings.workers} workers", highlight=False)
+    _show(out, style, console, talk)
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    seed: Seed = None,
+    workers: Workers = None,
+    override: Overrides = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """24 devices of seven classes, each a writer of characters of scripts that the backbone never saw.
+
+    Needs nothing: images and backbone are built in. Ends with a table and a page to look at.
+
+    Example: tinytrain-sim demo
+    """
+    flags = _given(seed=seed, workers=workers)
+    _run(load_settings(None, flags | parse_overrides(override or [])), out, style)
+
+
+@app.command()
+def fleet(
+    config: Config = None,
+    data: Data = None,
+    devices: Devices = None,
+    method: MethodName = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    out: Out = Path("runs/fleet"),
+    override: Overrides = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """A fleet of your own: your images, your mix of devices, another method.
+
+    Settings come from the demo, then CONFIG (a YAML file, one setting a line), then the flags, then -o, the later
+    stronger.
+
+    Example: tinytrain-sim fleet --data omniglot.zip --devices 12 -o steps=20
+    """
+    flags = _given(data=data, devices=devices, method=method, seed=seed, workers=workers)
+    _run(load_settings(config, flags | parse_overrides(override or [])), out, style)
+
+
+@app.command()
+def population(
+    config: Config = None,
+    data: Data = None,
+    devices: Devices = None,
+    seed: Seed = None,
+    out: Out = Path("runs/population"),
+    override: Overrides = None,
+    style: Style = Format.TABLE,
+) -> None:
+    """Write the nodes of a fleet and run nothing, to use them with Flower's own `flwr run`.
+
+    Example: tinytrain-sim population --devices 8 --out runs/population
+    """
+    settings = load_settings(config, _given(data=data, devices=devices, seed=seed) | parse_overrides(override or []))
+    prepare(out, settings, _command(), from_bytes(read_bytes(settings.backbone)).spec)
+    nodes = write_nodes(settings, out)
+    console, talk = _consoles(style)
+    folder = (out / NODES).resolve()
+    if style is Format.JSON:
+        console.print_json(data={"folder": str(folder), "nodes": nodes})
+        return
+    talk.print(_describe(settings), highlight=False, soft_wrap=True)
+    talk.print(f"{len(nodes)} nodes are in {folder}", highlight=False, soft_wrap=True)
+    usage = f'TINYTRAIN_NODES={folder} flwr run . local --federation-config "num-supernodes={len(nodes)}" --stream'
+    talk.print(f"run them with: {usage}", highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The --out folder of a run.")] = Path("demo"),
+    style: Style = Format.TABLE,
+) -> None:
+    """Make the table and the page of a run again.
+
+    Example: tinytrain-sim report demo
+    """
+    _show(folder, style, *_consoles(style))
+
+
+def main() -> None:
+    """The program: one clear message and the error's exit code when something is wrong."""
+    torch.set_num_threads(1)
+    try:
+        app()
+    except TinyTrainError as error:
+        Console(stderr=True, soft_wrap=True).print(f"{PROGRAM}: {error}", style="red", markup=False, highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        Console(stderr=True).print(f"{PROGRAM}: interrupted", style="red")
+        os._exit(INTERRUPTED)  # the server's thread would wait for its nodes' deadline

@@ -1,0 +1,143 @@
+"""One self-contained HTML file about one run: no script, no network, light and dark, readable on a phone."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+
+from simulations.reporting import units
+from simulations.reporting.figures import NARROW, accuracy_figure, layers_figure, memory_figure
+from simulations.reporting.summary import ClassRow, Summary, latest, summarise, trained
+from simulations.reporting.svg import CLASS_COLOURS
+from simulations.reporting.table import cells
+from tinytrain_core.backbones.spec import BackboneSpec
+from tinytrain_core.report import PersonalisationReport
+
+TEMPLATE = "report.html"
+TASK_SIZES = {"ways": "classes", "support_images": "images to learn from", "holdout_images": "to measure on"}
+OUTCOMES = {
+    "adapted": "adapted; the delta is in use",
+    "kept_base": "adapted, but worse on the own holdout; the base backbone stays in use",
+    "cannot_afford": "no update fits the budget; the base backbone stays in use",
+    "not_adapted": "the method does not adapt",
+    "failed": "no result; see the causes below",
+}
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a page says beside the figures; all of it text for people.
+
+    Attributes:
+        title: of the page. command: that made the run.
+        settings, provenance: rows of the two tables at its end.
+        missing: cause -> nodes that gave no reply.
+    """
+
+    title: str
+    command: str
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+    missing: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One headline figure."""
+
+    label: str
+    value: str
+    note: str
+    tone: str = ""
+
+
+@lru_cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return environment.from_string((files(__package__) / TEMPLATE).read_text())
+
+
+def verdict(row: ClassRow) -> tuple[str, str]:
+    """What the paired difference says in one sentence, and its tone."""
+    if row.gain is None:
+        return "No device gave a result.", "bad"
+    if row.gain.low is None:
+        return "One device alone has no interval.", ""
+    if not row.gain.excludes_zero:
+        return "The interval includes 0: this run shows no difference.", ""
+    if row.gain.mean > 0:
+        return "The interval excludes 0: the fleet gained.", "good"
+    return "The interval excludes 0: the fleet lost.", "bad"
+
+
+def _tiles(summary: Summary, reports: Sequence[PersonalisationReport]) -> list[Tile]:
+    fleet = summary.fleet
+    sentence, tone = verdict(fleet)
+    done = fleet.devices - fleet.failed
+    classes = f"of {len(summary.rows)} classes gave a result" + (f"; {fleet.failed} failed" if fleet.failed else "")
+    before_after = f"{units.accuracy_text(fleet.before)} % before, {units.accuracy_text(fleet.after)} % after"
+    over = f"{fleet.over_budget} of {done} devices above their budget"
+    return [
+        Tile("accuracy gained", f"{units.gain_text(fleet.gain)}", f"points. {before_after}. {sentence}", tone),
+        Tile("devices", f"{done} of {fleet.devices}" if fleet.failed else str(done), classes),
+        Tile("got worse", units.percent_text(fleet.worse_share), "of the devices; each keeps its base backbone"),
+        Tile(
+            "memory budget used",
+            units.percent_text(fleet.memory_share),
+            f"at most on any device; {over}",
+            "bad" if fleet.over_budget else "",
+        ),
+        Tile("of FullTrain's MACs", units.percent_text(fleet.backward_share), _weights_note(reports)),
+    ]
+
+
+def _weights_note(reports: Sequence[PersonalisationReport]) -> str:
+    counts = sorted(report.updated_weights for report in trained(latest(reports)))
+    if not counts:
+        return "backward, mean over devices; no weight was updated"
+    weights = f"{units.count_text(counts[0])} to {units.count_text(counts[-1])} weights updated"
+    return f"backward, mean over devices that trained; {weights}"
+
+
+def _class_rows(summary: Summary) -> list[dict[str, Any]]:
+    return [
+        {"colour": position % len(CLASS_COLOURS), "cells": cells(row), "outcomes": row.outcomes}
+        for position, row in enumerate(summary.rows)
+    ]
+
+
+def _task_note(reports: Sequence[PersonalisationReport]) -> str:
+    """The sizes of the devices' own tasks, as a sentence."""
+    done = [report for report in latest(reports) if report.ways]
+    if not done:
+        return ""
+    ranges = []
+    for field, noun in TASK_SIZES.items():
+        values = [getattr(report, field) for report in done]
+        low, high = min(values), max(values)
+        ranges.append(f"{low} {noun}" if low == high else f"{low} to {high} {noun}")
+    return "Each device has " + ", ".join(ranges) + "."
+
+
+def render_html(reports: Sequence[PersonalisationReport], facts: RunFacts, spec: BackboneSpec) -> str:
+    """The page, from the run's reports alone and what `facts` says about it."""
+    summary = summarise(reports)
+    return _template().render(
+        facts=facts,
+        summary=summary,
+        tiles=_tiles(summary, reports),
+        rows=_class_rows(summary),
+        fleet=cells(summary.fleet),
+        outcomes=[(OUTCOMES[name], name, count) for name, count in summary.fleet.outcomes.items()],
+        total_outcomes=sum(Counter(summary.fleet.outcomes).values()) or 1,
+        task_note=_task_note(reports),
+        spec=spec,
+        accuracy=accuracy_figure(summary, reports),
+        memory=memory_figure(summary, reports),
+        layers=layers_figure(summary, reports, spec),
+        layers_narrow=layers_figure(summary, reports, spec, NARROW),
+    )

@@ -1,0 +1,176 @@
+"""Reports to figures, per device class and for the whole fleet; pure, with every statistic defined here.
+
+A mean comes with the 95 % interval of Student's t over devices, each device being one sample. The accuracy
+after personalising is that of the adapted backbone on the holdout, also where the device then kept its base
+backbone: counting the better of the two on the images that chose between them would flatter the method.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy.stats import t as student_t
+
+from tinytrain_core.devices.profile import profile_by_number
+from tinytrain_core.errors import ErrorCode
+from tinytrain_core.report import Outcome, PersonalisationReport
+
+CONFIDENCE = 0.95
+UNKNOWN_CLASS = "unknown class"
+WHOLE_FLEET = "whole fleet"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over `n` devices and its 95 % interval, which one device alone does not have."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half_width(self) -> float | None:
+        return None if self.high is None else self.high - self.mean
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def mean_of(values: Sequence[float]) -> Mean | None:
+    """The mean of one value for each device; None where there is no device."""
+    if not values:
+        return None
+    mean = fmean(values)
+    if len(values) == 1:
+        return Mean(mean, None, None, 1)
+    quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    half = quantile * stdev(values) / math.sqrt(len(values))
+    return Mean(mean, mean - half, mean + half, len(values))
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """What the devices of one class did. Accuracies and shares lie in [0, 1].
+
+    Attributes:
+        devices: that reported; `failed` of them without a result, which the other figures leave out.
+        gain: after - before on the same device, hence a paired difference.
+        worse_share: devices whose adapted backbone was less accurate on the holdout than their base.
+        updated_weights and what follows: over the devices that trained.
+        memory_share: the largest share of a device's own budget that its live memory takes.
+        measured_share: the largest share of its live memory that was measured in the run itself.
+        backward_share: mean backward MACs of a step and image, over FullTrain's.
+        estimated_s, estimated_j: mean of the whole personalisation on that device class.
+    """
+
+    profile: int
+    title: str
+    devices: int
+    failed: int
+    before: Mean | None
+    after: Mean | None
+    gain: Mean | None
+    worse_share: float | None
+    outcomes: dict[str, int]
+    updated_weights: Mean | None
+    updated_layers: Mean | None
+    memory_budget_bytes: int
+    memory_share: float | None
+    measured_share: float | None
+    over_budget: int
+    backward_share: float | None
+    estimated_s: float | None
+    estimated_j: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A whole run: a row for each device class in the catalogue's order, and one for all devices."""
+
+    rows: tuple[ClassRow, ...]
+    fleet: ClassRow
+    errors: dict[str, int]
+
+
+def class_title(profile: int) -> str:
+    """What the catalogue calls the class that a report's number means, without the particulars."""
+    known = profile_by_number(profile)
+    return re.split(r" \(| with |, ", known.title)[0] if known else UNKNOWN_CLASS
+
+
+def latest(reports: Iterable[PersonalisationReport]) -> list[PersonalisationReport]:
+    """Each device's report of its last round, by device; a device counts once, however many rounds there were."""
+    last: dict[int, PersonalisationReport] = {}
+    for report in reports:
+        if report.device not in last or report.round >= last[report.device].round:
+            last[report.device] = report
+    return [last[device] for device in sorted(last)]
+
+
+def evaluated(reports: Iterable[PersonalisationReport]) -> list[PersonalisationReport]:
+    """The reports that have a result: all but the failures."""
+    return [report for report in reports if report.outcome != Outcome.FAILED]
+
+
+def trained(reports: Iterable[PersonalisationReport]) -> list[PersonalisationReport]:
+    """The reports of devices that updated weights, kept or not."""
+    return [report for report in reports if report.outcome in (Outcome.ADAPTED, Outcome.KEPT_BASE)]
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
+
+
+def _class_row(profile: int, title: str, reports: Sequence[PersonalisationReport]) -> ClassRow:
+    done, ran = evaluated(reports), trained(reports)
+    return ClassRow(
+        profile=profile,
+        title=title,
+        devices=len(reports),
+        failed=len(reports) - len(done),
+        before=mean_of([r.accuracy_before for r in done]),
+        after=mean_of([r.accuracy_after for r in done]),
+        gain=mean_of([r.accuracy_after - r.accuracy_before for r in done]),
+        worse_share=_mean([float(r.accuracy_after < r.accuracy_before) for r in done]),
+        outcomes=_outcomes(reports),
+        updated_weights=mean_of([r.updated_weights for r in ran]),
+        updated_layers=mean_of([r.updated_layers for r in ran]),
+        memory_budget_bytes=min((r.memory_budget_bytes for r in done), default=0),
+        memory_share=max((_share(r.live_memory_bytes, r.memory_budget_bytes) for r in ran), default=None),
+        measured_share=max((_share(r.measured_memory_bytes, r.live_memory_bytes) for r in ran), default=None),
+        over_budget=sum(r.live_memory_bytes > r.memory_budget_bytes for r in ran),
+        backward_share=_mean([_share(r.backward_macs, r.full_train_backward_macs) for r in ran]),
+        estimated_s=_mean([r.estimated_s for r in ran]),
+        estimated_j=_mean([r.estimated_j for r in ran]),
+    )
+
+
+def _outcomes(reports: Sequence[PersonalisationReport]) -> dict[str, int]:
+    counts = Counter(Outcome(report.outcome) for report in reports)
+    return {outcome.name.lower(): counts[outcome] for outcome in Outcome if counts[outcome]}
+
+
+def error_name(code: int) -> str:
+    """The name of an error code, the number itself where this version does not know it."""
+    known = {int(error): error.name.lower() for error in ErrorCode}
+    return known.get(code, f"code {code}")
+
+
+def summarise(reports: Iterable[PersonalisationReport]) -> Summary:
+    """The figures of a run, whatever the order of its reports."""
+    last = latest(reports)
+    by_class: dict[int, list[PersonalisationReport]] = {}
+    for report in last:
+        by_class.setdefault(report.profile, []).append(report)
+    rows = tuple(_class_row(number, class_title(number), by_class[number]) for number in sorted(by_class))
+    errors = Counter(error_name(r.error) for r in last if r.outcome == Outcome.FAILED)
+    return Summary(rows, _class_row(0, WHOLE_FLEET, last), dict(sorted(errors.items())))

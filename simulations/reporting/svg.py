@@ -1,0 +1,64 @@
+"""Matplotlib figures as SVG that belongs inside an HTML page: coloured by its style sheet, no ids that clash.
+
+Colours are drawn as placeholders that no picture uses, and then become CSS variables, so that one drawing
+serves light and dark. Text stays text. Prolog, metadata and namespaces go: HTML needs none of them.
+"""
+
+import io
+import re
+from html import escape
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID, ACCENT, WORSE, PAPER = (f"#0101{n:02x}" for n in range(1, 7))
+CLASS_COLOURS = tuple(f"#0202{n:02x}" for n in range(1, 9))
+VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", ACCENT: "accent", WORSE: "worse", PAPER: "card"} | {
+    colour: f"class-{position}" for position, colour in enumerate(CLASS_COLOURS)
+}
+POINTS_PER_INCH = 72
+FONT_SIZE = 11
+
+
+def new_axes(width: float, height: float, left: float, right: float, top: float, bottom: float) -> tuple[Figure, Axes]:
+    """A figure of `width` x `height` points with one set of axes inside the given margins, in points."""
+    figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH))
+    axes = figure.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+    )
+    axes.set_facecolor("none")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=FONT_SIZE - 1, colors=MUTED)
+    axes.xaxis.label.set(color=MUTED, fontsize=FONT_SIZE)
+    return figure, axes
+
+
+def class_colour(position: int) -> str:
+    """The placeholder of the class at `position` of a summary."""
+    return CLASS_COLOURS[position % len(CLASS_COLOURS)]
+
+
+def _render(figure: Figure, name: str) -> str:
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def to_svg(figure: Figure, name: str, label: str) -> str:
+    """The figure as an `<svg>` element; `name` makes its ids its own, `label` is what a screen reader says."""
+    text = _render(figure, name)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    view_box = re.search(r'viewBox="([^"]+)"', text)
+    assert view_box is not None, "matplotlib writes a viewBox into every SVG"
+    head = f'<svg class="plot" viewBox="{view_box[1]}" role="img" aria-label="{escape(label, quote=True)}">'
+    text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
+    needed = set(re.findall(r"#([\w.-]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in needed else "", text)
+    text = re.sub(r"font: [^;\"]*?([0-9.]+px)[^;\"]*", r"font-size: \1", text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    return re.sub(r"\n\s*", "\n", text).strip()

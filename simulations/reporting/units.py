@@ -1,0 +1,65 @@
+"""Numbers as people read them: three significant digits and the unit that suits the size."""
+
+from simulations.reporting.summary import Mean
+
+NOTHING = "–"
+KIBI = 1024
+KILO = 1000
+
+
+def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
+    index = 0
+    while abs(value) >= step * 0.9995 and index < len(units) - 1:
+        value, index = value / step, index + 1
+    digits = 0 if abs(value) >= 100 or (index == 0 and value == int(value)) else 1 if abs(value) >= 10 else 2
+    return f"{value:.{digits}f} {units[index]}".rstrip()
+
+
+def bytes_text(value: float) -> str:
+    """Bytes in powers of 1024."""
+    return _scaled(value, KIBI, ("B", "KiB", "MiB", "GiB"))
+
+
+def count_text(value: float) -> str:
+    """A count in powers of 1000."""
+    return _scaled(value, KILO, ("", "k", "M", "G", "T"))
+
+
+def seconds_text(value: float | None) -> str:
+    """Seconds; minutes above two of them, hours above two of those; milliseconds below a tenth of a second."""
+    if value is None:
+        return NOTHING
+    if value and value < 0.1:
+        return _scaled(value * 1000, KILO, ("ms",))
+    if value >= 7200:
+        return f"{value / 3600:.1f} h"
+    return f"{value / 60:.1f} min" if value >= 120 else _scaled(value, KILO, ("s",))
+
+
+def joules_text(value: float | None) -> str:
+    """Joules, kilojoules above a thousand of them."""
+    return NOTHING if value is None else _scaled(value, KILO, ("J", "kJ", "MJ"))
+
+
+def percent_text(share: float | None, digits: int = 0) -> str:
+    """A share as per cent; with one more digit where rounding would make it whole."""
+    if share is None:
+        return NOTHING
+    nearly = share != 1 and round(100 * share, digits) == 100
+    return f"{100 * share:.{digits + nearly}f} %"
+
+
+def accuracy_text(mean: Mean | None) -> str:
+    """A mean accuracy in per cent with its half interval."""
+    if mean is None:
+        return NOTHING
+    half = "" if mean.half_width is None else f" ± {100 * mean.half_width:.1f}"
+    return f"{100 * mean.mean:.1f}{half}"
+
+
+def gain_text(mean: Mean | None) -> str:
+    """A mean difference in percentage points, signed, with its half interval."""
+    if mean is None:
+        return NOTHING
+    half = "" if mean.half_width is None else f" ± {100 * mean.half_width:.1f}"
+    return f"{100 * mean.mean:+.1f}{half}".replace("-", "−")

@@ -1,0 +1,96 @@
+"""Whole fleets through Flower's own simulation engine, started as people start them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from client.store import Store
+from simulations.run_folder import read_run
+from tests.conftest import random_backbone
+from tests.simulations.fleets import make_folder
+from tinytrain_core.backbones.spec import load_spec
+from tinytrain_core.backbones.weights import to_bytes
+from tinytrain_core.report import Outcome
+
+PROGRAM = "from simulations.cli import main; main()"
+MIX = "mix={stm32h743: 3, jetson_nano: 2}"
+LIMIT_S = 300
+
+
+def start(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("FLWR")}
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with images, one class of which is not an image, and a backbone."""
+    folder = tmp_path_factory.mktemp("fleet")
+    images = make_folder(folder / "images", dict.fromkeys("abcd", 30))
+    (images / "a" / "broken.png").write_bytes(b"not an image")
+    (folder / "backbone.safetensors").write_bytes(to_bytes(random_backbone(load_spec("mcunet-5fps"))))
+    return folder
+
+
+def simulate(place: Path, workers: int) -> subprocess.CompletedProcess:
+    flags = ["--devices", "5", "--data", "images", "--workers", str(workers), "--out", f"out{workers}"]
+    settings = ["min_ways=2", "max_ways=3", "shots=2", "holdout=2", "steps=2", "backbone=backbone.safetensors", MIX]
+    overrides = [part for setting in settings for part in ("-o", setting)]
+    return start(["fleet", *flags, *overrides, "--format", "json"], place)
+
+
+@pytest.fixture(scope="module")
+def two_workers(place) -> subprocess.CompletedProcess:
+    return simulate(place, 2)
+
+
+def test_a_fleet_runs_and_prints_its_figures(place, two_workers):
+    assert two_workers.returncode == 0, two_workers.stderr
+    figures = json.loads(two_workers.stdout)
+    assert figures["fleet"]["devices"] == 5
+    assert figures["fleet"]["failed"] == 0
+    assert [row["title"] for row in figures["rows"]] == ["STM32H743", "Jetson Nano"]
+    assert figures["missing_nodes"] == {}
+    assert "DEPRECATED" not in two_workers.stderr
+    assert "5/5 devices" in two_workers.stderr
+
+
+def test_its_folder_holds_the_run_and_the_page(place, two_workers):
+    run = read_run(place / "out2")
+    assert [report.device for report in run.reports] == [0, 1, 2, 3, 4]
+    assert run.nodes == 3  # a gateway of three microcontrollers, and two Jetsons
+    assert all(report.wall_s == 0 for report in run.reports)
+    assert all(report.live_memory_bytes <= report.memory_budget_bytes for report in run.reports)
+    assert "http" not in (place / "out2" / "report.html").read_text()
+
+
+def test_what_a_device_learnt_stays_in_its_store(place, two_workers):
+    run = read_run(place / "out2")
+    kept = {number for node in range(3) for number in devices_with_deltas(place / "out2", node)}
+    assert kept == {report.device for report in run.reports if report.outcome == Outcome.ADAPTED}
+
+
+def devices_with_deltas(out: Path, node: int) -> list[int]:
+    store = Store(out / "stores" / str(node))
+    return [number for number in range(5) if store.deltas(number)]
+
+
+def test_the_number_of_workers_changes_no_report(place, two_workers):
+    one_worker = simulate(place, 1)
+    assert one_worker.returncode == 0, one_worker.stderr
+    assert (place / "out1" / "reports.jsonl").read_bytes() == (place / "out2" / "reports.jsonl").read_bytes()
+
+
+def test_a_report_is_made_again(place, two_workers):
+    page = place / "out2" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    again = start(["report", "out2"], place)
+    assert again.returncode == 0, again.stderr
+    assert "STM32H743" in again.stdout
+    assert page.read_bytes() == before
