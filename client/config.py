@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tinytrain_core.devices.profile import DeviceProfile, catalogue, device_profile
 from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.fewshot.datasets import GLYPHS, is_glyphs
 from tinytrain_core.fewshot.users import UserShare
 from tinytrain_core.wire import MAX_DEVICES_PER_NODE
 
 NODES_VARIABLE = "TINYTRAIN_NODES"  # the environment variable that names a folder of <partition-id>.yaml
-GLYPHS = "glyphs"
 
 
 class _Settings(BaseModel):
@@ -103,7 +103,7 @@ def _anchored(folder: Path, node: NodeConfig) -> NodeConfig:
     """The node with its relative paths made relative to `folder`."""
 
     def data(name: str) -> str:
-        return name if name.partition(":")[0] == GLYPHS else str(folder / Path(name).expanduser())
+        return name if is_glyphs(name) else str(folder / Path(name).expanduser())
 
     devices = tuple(device.model_copy(update={"data": data(device.data)}) for device in node.devices)
     return node.model_copy(update={"store": folder / node.store.expanduser(), "devices": devices})

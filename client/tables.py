@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tinytrain_core.devices.profile import profile_by_number
 from tinytrain_core.errors import ErrorCode
@@ -31,14 +31,14 @@ def show(rows: Sequence[Mapping[str, Any]], style: Format) -> None:
     if style is Format.JSON:
         console.out(json.dumps(list(rows), indent=2), highlight=False)
         return
-    table = Table(*(rows[0] if rows else ()), box=SIMPLE_HEAD)
+    table = Table(*(Column(name, overflow="fold") for name in (rows[0] if rows else ())), box=SIMPLE_HEAD)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console.print(table)
 
 
 def _error_name(code: int) -> str:
-    known = {int(member): member.name.lower() for member in ErrorCode}
+    known = {int(member): member.name.lower().replace("_", " ") for member in ErrorCode}
     return known.get(code, str(code))
 
 

@@ -12,6 +12,7 @@ from scipy import stats
 
 from tinytrain_core.backbones.weights import digest
 from tinytrain_core.errors import BackboneError
+from tinytrain_core.fewshot.datasets import is_glyphs
 from tinytrain_core.fewshot.meta_settings import MetaTrainingSettings
 
 CONFIDENCE = 0.95
@@ -64,7 +65,7 @@ def versions() -> dict[str, str]:
 
 def data_licence(train: str) -> str:
     """What may be done with the data that `train` names."""
-    return GLYPHS_LICENCE if train.partition(":")[0] == "glyphs" else UNKNOWN_LICENCE
+    return GLYPHS_LICENCE if is_glyphs(train) else UNKNOWN_LICENCE
 
 
 def read_manifest(file: Path, data: bytes) -> BackboneManifest | None:

@@ -12,7 +12,7 @@ from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import digest, from_bytes, to_bytes
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.fewshot.datasets import ImageSource, open_source
+from tinytrain_core.fewshot.datasets import ImageSource, is_glyphs, open_source
 from tinytrain_core.fewshot.meta_settings import MetaTrainingSettings
 from tinytrain_core.fewshot.meta_training import Progress, make_backbone
 
@@ -38,18 +38,18 @@ def load_training_settings(path: Path) -> MetaTrainingSettings:
     return settings
 
 
-def training_source(data: str, images_per_face: int) -> ImageSource:
-    """The images that `data` names; glyphs are drawn `images_per_face` times in each typeface.
+def training_source(data: str, settings: MetaTrainingSettings) -> ImageSource:
+    """The images that `data` names; glyphs as often in each typeface, and by the writers, that the settings say.
 
     Raises:
         ConfigurationError, DataError: as `open_source`.
     """
-    name, _, split = data.partition(":")
-    if name != "glyphs":
+    if not is_glyphs(data):
         return open_source(data)
     from tinytrain_core.fewshot.glyphs import GlyphSource  # draws with matplotlib, which takes a while to import
 
-    return GlyphSource(split or "train", images_per_face=images_per_face)
+    split = data.partition(":")[2] or "train"
+    return GlyphSource(split, seed=settings.seed, images_per_face=settings.images_per_face)
 
 
 def _claim(out: Path, settings: MetaTrainingSettings) -> None:
@@ -107,6 +107,6 @@ def meta_train(settings: MetaTrainingSettings, out: Path, command: str, progress
         BackboneError: a weight came out too large for half precision.
     """
     _claim(out, settings)
-    train, validation = (training_source(d, settings.images_per_face) for d in (settings.train, settings.validation))
+    train, validation = (training_source(data, settings) for data in (settings.train, settings.validation))
     backbone, accuracies = make_backbone(settings, train, validation, out, progress)
     return _write(out, settings, backbone, accuracies, command)

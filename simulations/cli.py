@@ -109,8 +109,12 @@ def _run(settings: FleetSettings, out: Path, style: Format) -> None:
     console, talk = _consoles(style)
     talk.print(_describe(settings), highlight=False, soft_wrap=True)
     start_s = time.monotonic()
-    with progress(talk, settings.devices * settings.rounds) as on_reports:
-        run_fleet(settings, out, on_reports, _command())
+    try:
+        with progress(talk, settings.devices * settings.rounds) as on_reports:
+            run_fleet(settings, out, on_reports, _command())
+    except KeyboardInterrupt:
+        Console(stderr=True).print(f"{PROGRAM}: interrupted", style="red")
+        os._exit(INTERRUPTED)  # the server's thread, which cannot be told, would wait for its nodes' deadline
     talk.print(f"simulated in {time.monotonic() - start_s:.0f} s on {settings.workers} workers", highlight=False)
     _show(out, style, console, talk)
 
@@ -204,6 +208,3 @@ def main() -> None:
     except TinyTrainError as error:
         Console(stderr=True, soft_wrap=True).print(f"{PROGRAM}: {error}", style="red", markup=False, highlight=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Console(stderr=True).print(f"{PROGRAM}: interrupted", style="red")
-        os._exit(INTERRUPTED)  # the server's thread would wait for its nodes' deadline

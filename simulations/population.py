@@ -13,6 +13,7 @@ import yaml
 
 from simulations.settings import FleetSettings
 from tinytrain_core.devices.profile import device_profile
+from tinytrain_core.fewshot.datasets import is_glyphs
 from tinytrain_core.fewshot.users import UserShare, user_source
 from tinytrain_core.seeds import generator
 
@@ -55,8 +56,7 @@ def _user(settings: FleetSettings, number: int) -> UserShare:
 
 def _data(settings: FleetSettings) -> str:
     """The data's name as a node in another folder understands it."""
-    is_glyphs = settings.data.partition(":")[0] == "glyphs"
-    return settings.data if is_glyphs else str(Path(settings.data).expanduser().resolve())
+    return settings.data if is_glyphs(settings.data) else str(Path(settings.data).expanduser().resolve())
 
 
 def _device(settings: FleetSettings, number: int, profile: str) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def test_users_share_no_image(tmp_path: Path) -> None:
 def test_too_many_users_for_the_data(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "d", {"a": 4, "b": 4})
     share = UserShare(number=0, users=5, min_ways=2, max_ways=2)
-    with pytest.raises(TooFewImagesError, match="4 groups of images for 5 users"):
+    with pytest.raises(TooFewImagesError, match="after 2 of 5 users, 0 classes have 2 groups"):
         user_source(str(folder), share)
     with pytest.raises(TooFewClassesError, match="needs 3 classes"):
         user_source(str(folder), UserShare(number=0, users=1, min_ways=3, max_ways=3))

@@ -10,7 +10,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -26,6 +26,7 @@ MAX_PIXELS = 64_000_000
 RESIZE_RATIO = 256 / 224  # of the short side before the centre crop, as in PMF's test transform
 GROUP_PATTERN = re.compile(r"^(?P<group>.+)_\d+$")
 FAMILY_SEPARATOR = "__"
+GLYPHS = "glyphs"
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,24 @@ def zip_source(file: Path) -> FileSource:
     return _file_source(names, str(file), archive.read)
 
 
+@lru_cache(maxsize=4)
+def _zip_at(file: Path, modified_ns: int, size: int) -> FileSource:
+    """One open archive for all who read the same unchanged file; the stamp is only there to tell it apart."""
+    return zip_source(file)
+
+
+def _shared_zip(file: Path) -> FileSource:
+    if not file.is_file():
+        return zip_source(file)
+    stamp = file.stat()
+    return _zip_at(file.resolve(), stamp.st_mtime_ns, stamp.st_size)
+
+
+def is_glyphs(data: str) -> bool:
+    """Whether `data` names the embedded glyphs and not a path."""
+    return data.partition(":")[0] == GLYPHS
+
+
 def open_source(data: str, writer: int | None = None, seed: int = 0) -> ImageSource:
     """The source that `data` names: `glyphs`, `glyphs:SPLIT`, a zip file, or a folder.
 
@@ -171,9 +190,9 @@ def open_source(data: str, writer: int | None = None, seed: int = 0) -> ImageSou
         writer: for glyphs, whose hand the characters are in; None draws a new hand for every image.
         seed: for glyphs, which population of writers.
     """
-    if data == "glyphs" or data.startswith("glyphs:"):
+    if is_glyphs(data):
         from tinytrain_core.fewshot.glyphs import GlyphSource  # matplotlib, which a device does not need
 
         return GlyphSource(data.partition(":")[2] or "test", writer=writer, seed=seed)
     path = Path(data).expanduser()
-    return zip_source(path) if path.suffix.lower() == ".zip" else folder_source(path)
+    return _shared_zip(path) if path.suffix.lower() == ".zip" else folder_source(path)

@@ -6,6 +6,7 @@ nor a group of images that show the same thing.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,7 +94,7 @@ def sample_fixed(source: ImageSource, ways: int, shots: int, n_query: int, rng: 
     return [_draw_class(source, index, shots, n_query, rng) for index in chosen]
 
 
-def family_candidates(classes: tuple[ImageClass, ...], least: int, rng: np.random.Generator) -> list[int]:
+def family_candidates(classes: Sequence[ImageClass], least: int, rng: np.random.Generator) -> list[int]:
     """All usable classes; where classes have families of at least `least` (alphabets), those of one drawn family."""
     usable = [i for i, c in enumerate(classes) if c.distinct_groups > 1]
     families: dict[str, list[int]] = {}

@@ -24,6 +24,7 @@ SPLITS = {
     "validation": ("cyrillic",),
     "test": ("greek", "georgian", "armenian", "lao"),
 }
+CHOOSING_ORDER = ("test", "validation", "train")
 MIN_FACES = 8
 MASK_SIZE = 96
 GLYPH_SIZE = 66  # the longer side of a character within its mask
@@ -108,33 +109,35 @@ def _signature(character: str) -> Tensor | None:
     return unit
 
 
-def _distinct(candidates: list[str], others: Tensor) -> tuple[list[str], Tensor]:
-    """The candidates that look neither like one another nor like the signatures `others` (K, 2, pixels)."""
-    kept: list[str] = []
-    own = others[:0]
-    for character in candidates:
-        signature = _signature(character)
-        if signature is None:
-            continue
-        alike = [(own, LOOKALIKE_CORRELATION), (others, CROSS_SPLIT_CORRELATION)]
-        if all((torch.einsum("kfp,fp->kf", seen, signature) < limit).all() for seen, limit in alike):
-            kept.append(character)
-            own = torch.cat([own, signature[None]])
-    return kept, own
+def _alike(first: Tensor, second: Tensor, limit: float) -> NDArray[np.bool_]:
+    """Which of the signatures (N, 2, pixels) and (M, 2, pixels) look alike in either face: (N, M)."""
+    correlation = torch.maximum(first[:, 0] @ second[:, 0].t(), first[:, 1] @ second[:, 1].t())
+    return (correlation >= limit).numpy()
+
+
+def _first_of_each(alike: NDArray[np.bool_]) -> list[int]:
+    """The rows (N, N) that look like no row kept before them."""
+    kept: list[int] = []
+    for row in range(len(alike)):
+        if not alike[row, kept].any():
+            kept.append(row)
+    return kept
 
 
 @lru_cache
-def _split_characters() -> dict[str, tuple[str, ...]]:
-    """The characters of each split, homoglyphs left out within a split and across splits."""
-    splits: dict[str, tuple[str, ...]] = {}
-    seen = torch.zeros(0, 2, LOOKALIKE_SIZE**2)
+def _split(split: str) -> tuple[tuple[str, ...], Tensor]:
+    """The characters of a split and their signatures, homoglyphs left out within it and across splits."""
+    drawn = [(c, _signature(c)) for script in SPLITS[split] for c in _coverage() if _script(c) == script]
+    found = [(character, signature) for character, signature in drawn if signature is not None]
+    signatures = torch.stack([signature for _, signature in found])
     # Held-out scripts choose first: what looks like one of their characters is left out of meta-training.
-    for split in ("test", "validation", "train"):
-        candidates = [c for script in SPLITS[split] for c in _coverage() if _script(c) == script]
-        kept, signatures = _distinct(candidates, seen)
-        splits[split] = tuple(kept)
-        seen = torch.cat([seen, signatures])
-    return splits
+    for other in CHOOSING_ORDER[: CHOOSING_ORDER.index(split)]:
+        taken = _alike(signatures, _split(other)[1], CROSS_SPLIT_CORRELATION)
+        free = [row for row in range(len(found)) if not taken[row].any()]
+        found = [found[row] for row in free]
+        signatures = signatures[free]
+    kept = _first_of_each(_alike(signatures, signatures, LOOKALIKE_CORRELATION))
+    return tuple(found[row][0] for row in kept), signatures[kept]
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class GlyphSource:
 
     @cached_property
     def characters(self) -> tuple[str, ...]:
-        return _split_characters()[self.split]
+        return _split(self.split)[0]
 
     @cached_property
     def classes(self) -> tuple[ImageClass, ...]:
