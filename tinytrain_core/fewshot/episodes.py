@@ -66,7 +66,8 @@ def split_groups(image_class: ImageClass, n_query: int, rng: np.random.Generator
     query: list[int] = []
     while len(query) < n_query and len(order) > 1:
         query += order.pop()
-    return [index for group in order for index in group], query[:n_query]
+    support = rng.permutation([index for group in order for index in group])
+    return [int(index) for index in support], query[:n_query]
 
 
 def _draw_class(source: ImageSource, index: int, shots: int, n_query: int, rng: np.random.Generator) -> ClassDraw:

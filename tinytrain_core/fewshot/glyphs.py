@@ -18,6 +18,7 @@ from torch import Tensor
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.datasets import FAMILY_SEPARATOR, ImageClass
 from tinytrain_core.fewshot.handwriting import Hand, draw_hand, jitter_hand, write
+from tinytrain_core.seeds import generator
 
 SPLITS = {
     "train": ("latin", "symbol"),
@@ -32,6 +33,7 @@ LOOKALIKE_SIZE = 24
 LOOKALIKE_CORRELATION = 0.92  # at most, between two characters of one split
 CROSS_SPLIT_CORRELATION = 0.88  # and of two splits
 IMAGES_PER_FACE = 2
+WRITER_ECCENTRICITY = 1.0  # a user's hand differs more than those that a backbone is meta-trained on
 # Faces that map ordinary code points to placeholders, size variants or private symbols.
 EXCLUDED_FACES = ("LastResort", "STIXNonUni", "STIXSiz", "cmex", "cmsy", "DejaVuSansDisplay", "DejaVuSerifDisplay")
 REFERENCE_FACES = ("DejaVuSans.ttf", "DejaVuSerif.ttf")
@@ -146,7 +148,7 @@ class GlyphSource:
 
     Args:
         split: train (Latin and symbols), validation (Cyrillic) or test (Greek, Georgian, Armenian, Lao).
-        writer: all images in this writer's hand; None draws a hand for every image.
+        writer: all images in this writer's hand, an eccentric one; None draws a usual hand for every image.
         seed: of the population of writers.
         images_per_face: how often each typeface is drawn.
     """
@@ -174,12 +176,12 @@ class GlyphSource:
     def _hand(self, rng: np.random.Generator) -> Hand:
         if self.writer is None:
             return draw_hand(rng)
-        return draw_hand(np.random.default_rng(np.random.SeedSequence((self.seed, self.writer))))
+        return draw_hand(generator(self.seed, self.writer), WRITER_ECCENTRICITY)
 
     def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
         character = self.characters[class_index]
         face = self.classes[class_index].groups[image_index]
         entropy = (self.seed, 0 if self.writer is None else self.writer + 1, ord(character), image_index)
-        rng = np.random.default_rng(np.random.SeedSequence(entropy))
+        rng = generator(*entropy)
         mask = _fit(_bitmap(character, face), GLYPH_SIZE, MASK_SIZE)
         return write(mask, jitter_hand(self._hand(rng), rng), rng, resolution)

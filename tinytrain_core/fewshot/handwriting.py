@@ -41,30 +41,35 @@ def _rgb(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _colours(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ink and paper that differ in brightness by at least 0.3."""
+def _colours(rng: np.random.Generator, least_contrast: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ink and paper that differ in brightness by at least `least_contrast`."""
     while True:
         ink, paper = rng.uniform(0, 1, 3), rng.uniform(0, 1, 3)
-        if abs(ink.mean() - paper.mean()) >= 0.3:
+        if abs(ink.mean() - paper.mean()) >= least_contrast:
             return ink, paper
 
 
-def draw_hand(rng: np.random.Generator) -> Hand:
-    """A new writer."""
-    ink, paper = _colours(rng)
+def draw_hand(rng: np.random.Generator, eccentricity: float = 0.0) -> Hand:
+    """A new writer.
+
+    Args:
+        eccentricity: how much wider than usual every range is; with 1, twice as wide.
+    """
+    e = eccentricity
+    ink, paper = _colours(rng, 0.3 / (1 + e))
     return Hand(
-        slant=float(rng.normal(0, 0.2)),
-        rotation=float(rng.normal(0, 0.1)),
-        size=float(rng.uniform(0.7, 1.15)),
-        aspect=float(rng.uniform(0.75, 1.25)),
+        slant=float(rng.normal(0, 0.2 * (1 + e))),
+        rotation=float(rng.normal(0, 0.1 * (1 + e))),
+        size=float(rng.uniform(0.7 - 0.2 * e, 1.15 + 0.1 * e)),
+        aspect=float(rng.uniform(0.75 - 0.15 * e, 1.25 + 0.25 * e)),
         shift=(0.0, 0.0),
-        weight=float(rng.uniform(-0.8, 1.8)),
+        weight=float(rng.uniform(-0.8 - 0.6 * e, 1.8 + 1.2 * e)),
         blur=float(rng.uniform(0, 1)),
         ink=_rgb(ink),
         paper=_rgb(paper),
-        shade=(float(rng.uniform(0, 0.25)), float(rng.uniform(0, 2 * math.pi))),
-        mottle=float(rng.uniform(0, 0.2)),
-        noise=float(rng.uniform(0.01, 0.1)),
+        shade=(float(rng.uniform(0, 0.25 * (1 + e))), float(rng.uniform(0, 2 * math.pi))),
+        mottle=float(rng.uniform(0, 0.2 * (1 + e))),
+        noise=float(rng.uniform(0.01, 0.1 * (1 + e))),
     )
 
 
