@@ -5,7 +5,6 @@ import pytest
 
 from tests.simulations.fleets import make_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore:'click:DeprecationWarning")  # typer's own use of click
 
 
 @pytest.fixture
