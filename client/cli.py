@@ -19,7 +19,7 @@ from client.template import node_yaml
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import SHIPPED, digest, from_bytes, read_bytes
 from tinytrain_core.devices.profile import catalogue, device_profile
-from tinytrain_core.engine.finetune import TrainingSettings
+from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS, TrainingSettings
 from tinytrain_core.errors import BudgetError, ConfigurationError, DataError, TinyTrainError
 from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.selection.methods import METHODS, method_by_name
@@ -62,7 +62,12 @@ def init(
 
 
 def _request(
-    data: bytes, method: str, steps: int, learning_rate: float, optimiser: str, seed: int
+    data: bytes,
+    method: str,
+    steps: int,
+    learning_rate: float = LEARNING_RATE,
+    optimiser: str = OPTIMISER,
+    seed: int = 0,
 ) -> PersonaliseRequest:
     """The request that a server would send.
 
@@ -87,7 +92,7 @@ def plan(
     node, data = load_node_config(config), read_bytes(backbone)
     checked = from_bytes(data)
     torch.set_num_threads(node.threads)
-    request = _request(data, method, steps=0, learning_rate=1e-3, optimiser="adam", seed=0)
+    request = _request(data, method, steps=0)
     console, rows, failed = Console(soft_wrap=True, highlight=False), [], 0
     for device in node.devices:
         try:
@@ -128,9 +133,9 @@ def personalise(
     config: Config,
     backbone: BackboneFile = "",
     method: MethodName = "tinytrain",
-    steps: Annotated[int, typer.Option(min=0, max=10_000)] = 40,
-    learning_rate: Annotated[float, typer.Option(min=1e-9, max=1)] = 1e-3,
-    optimiser: Annotated[str, typer.Option(help="adam, momentum or sgd.")] = "adam",
+    steps: Annotated[int, typer.Option(min=0, max=10_000)] = STEPS,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, max=1)] = LEARNING_RATE,
+    optimiser: Annotated[str, typer.Option(help="adam, momentum or sgd.")] = OPTIMISER,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the augmentation.")] = 0,
     style: Style = Format.TABLE,
 ) -> None:

@@ -17,7 +17,7 @@ from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.backbones.weights import from_bytes
 from tinytrain_core.devices.estimate import estimate
-from tinytrain_core.engine.finetune import TrainingSettings
+from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.errors import BackboneMissingError, ErrorCode, TinyTrainError
 from tinytrain_core.personalise import Personalisation, personalise
 from tinytrain_core.report import Outcome, PersonalisationReport, failure

@@ -19,7 +19,7 @@ from server.exchange import AnswerType, Exchange, Records
 from server.results import Results, RoundResult
 from tinytrain_core import wire
 from tinytrain_core.backbones.weights import digest, from_bytes, read_bytes
-from tinytrain_core.engine.finetune import TrainingSettings
+from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.errors import FleetError
 from tinytrain_core.report import PersonalisationReport
 from tinytrain_core.selection.methods import method_by_name

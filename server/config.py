@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS
 from tinytrain_core.errors import ConfigurationError
 
 
@@ -24,9 +25,9 @@ class RunSettings(BaseModel):
     rounds: int = Field(1, ge=1, le=1_000_000)
     seed: int = Field(0, ge=0, lt=2**31)
     method: str = Field("tinytrain", pattern=r"^[a-z0-9_]{1,32}$")
-    steps: int = Field(40, ge=0, le=10_000)
-    learning_rate: float = Field(1e-3, gt=0, le=1)
-    optimiser: str = Field("adam", pattern=r"^[a-z0-9_]{1,32}$")
+    steps: int = Field(STEPS, ge=0, le=10_000)
+    learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
+    optimiser: str = Field(OPTIMISER, pattern=r"^[a-z0-9_]{1,32}$")
     deadline_s: float = Field(600.0, gt=0, le=7 * 86_400)
     min_nodes: int = Field(1, ge=1)
     wait_for_nodes_s: float = Field(60.0, ge=0, le=86_400)

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tinytrain_core.devices.profile import device_profile
+from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.selection.methods import method_by_name
 
@@ -19,7 +20,7 @@ DEMO = "demo"
 class FleetSettings(BaseModel):
     """A simulated fleet and what it is asked to do. The same settings give the same reports.
 
-    There are no defaults here: they are in `configs/demo.yaml`, and nowhere else.
+    Defaults are in `configs/demo.yaml`; those of the training are the engine's.
 
     Attributes:
         devices: how many users, each with one device.
@@ -45,9 +46,9 @@ class FleetSettings(BaseModel):
     holdout: int = Field(ge=1)
     backbone: str
     method: str
-    steps: int = Field(ge=0, le=10_000)
-    learning_rate: float = Field(gt=0, le=1)
-    optimiser: str
+    steps: int = Field(STEPS, ge=0, le=10_000)
+    learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
+    optimiser: str = OPTIMISER
     seed: int = Field(ge=0, lt=2**31)
     rounds: int = Field(ge=1, le=1000)
     workers: int = Field(ge=1, le=256)

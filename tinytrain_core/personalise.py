@@ -6,8 +6,9 @@ import torch
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.engine.delta import Delta
-from tinytrain_core.engine.finetune import OPTIMISERS, SparseTrainer, Training, TrainingSettings
+from tinytrain_core.engine.finetune import SparseTrainer, Training
 from tinytrain_core.engine.memory import LiveBytes
+from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
 from tinytrain_core.fewshot.augment import scale_pixels
 from tinytrain_core.fewshot.episodes import Episode
 from tinytrain_core.fewshot.prototypes import accuracy

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS
 from tinytrain_core.errors import EgressError, RequestError
 from tinytrain_core.report import PersonalisationReport, validate_report
 
@@ -56,9 +57,9 @@ class PersonaliseRequest(_Message):
     round: int = Field(0, ge=0, lt=2**31)
     seed: int = Field(0, ge=0, lt=2**31)
     method: str = Field("tinytrain", pattern=r"^[a-z0-9_]{1,32}$")
-    steps: int = Field(40, ge=0, le=10_000)
-    learning_rate: float = Field(1e-3, gt=0, le=1)
-    optimiser: str = Field("adam", pattern=r"^[a-z0-9_]{1,32}$")
+    steps: int = Field(STEPS, ge=0, le=10_000)
+    learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
+    optimiser: str = Field(OPTIMISER, pattern=r"^[a-z0-9_]{1,32}$")
 
 
 def parse_request(model: type[RequestType], fields: Mapping[str, Any]) -> RequestType:

@@ -9,9 +9,10 @@ from tests.conftest import random_backbone
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import backbone_names, load_spec
 from tinytrain_core.engine.delta import Delta
-from tinytrain_core.engine.finetune import SparseTrainer, TrainingSettings
+from tinytrain_core.engine.finetune import SparseTrainer
 from tinytrain_core.engine.memory import LiveBytes, measured_peak
 from tinytrain_core.engine.ops import conv_forward, input_gradient, needed_input, parameter_gradients, relu6_mask
+from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.errors import BackboneError, TrainingDivergedError
 from tinytrain_core.fewshot.augment import draw_view, scale_pixels
 from tinytrain_core.fewshot.prototypes import prototype_loss

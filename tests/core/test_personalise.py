@@ -5,7 +5,7 @@ import torch
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.devices.profile import device_profile
-from tinytrain_core.engine.finetune import TrainingSettings
+from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.episodes import Episode, personal_episode
 from tinytrain_core.fewshot.users import UserShare, user_source

@@ -6,7 +6,6 @@ import pytest
 from tests.simulations.fleets import make_folder
 
 
-
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
     """Call the program in an empty folder: (exit code, standard output, standard error)."""

@@ -7,8 +7,7 @@ at a time.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,47 +18,16 @@ from tinytrain_core.engine.delta import Delta
 from tinytrain_core.engine.memory import LiveBytes
 from tinytrain_core.engine.ops import parameter_gradients
 from tinytrain_core.engine.prefix import Prefix
+from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
 from tinytrain_core.engine.tail import AtOutput, Tail, Tape
-from tinytrain_core.errors import ConfigurationError, TrainingDivergedError
-from tinytrain_core.fewshot.augment import Augmentation, View, draw_view
+from tinytrain_core.errors import TrainingDivergedError
+from tinytrain_core.fewshot.augment import View, draw_view
 from tinytrain_core.fewshot.prototypes import loss_and_gradients
 from tinytrain_core.seeds import torch_generator
 from tinytrain_core.selection.fisher import Task
 from tinytrain_core.selection.plan import UpdatePlan
 
-Parameters = list[Tensor]
 WATCHED_STEPS = 2
-
-
-@dataclass(frozen=True)
-class Optimiser:
-    """An optimiser of torch, and how many copies of a parameter its state is."""
-
-    make: Callable[[Parameters, float], torch.optim.Optimizer]
-    copies: int
-
-
-OPTIMISERS = {
-    "adam": Optimiser(lambda p, lr: torch.optim.Adam(p, lr, betas=(0.9, 0.999), foreach=False), 2),
-    "momentum": Optimiser(lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9, foreach=False), 1),
-    "sgd": Optimiser(lambda p, lr: torch.optim.SGD(p, lr, foreach=False), 0),
-}
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a plan is trained."""
-
-    steps: int = 40
-    learning_rate: float = 1e-3
-    optimiser: str = "adam"
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        if self.optimiser not in OPTIMISERS:
-            raise ConfigurationError(
-                f"unknown optimiser {self.optimiser!r}; the known ones are {', '.join(OPTIMISERS)}"
-            )
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,20 @@
 """Live bytes as measured: every tensor that an operation allocates, from its birth to its death."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+
+
+def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
+    """The tensors among an operator's arguments or results, which nest one deep at most."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from (inner for inner in value if isinstance(inner, Tensor))
 
 
 class LiveBytes(TorchDispatchMode):
@@ -28,11 +36,10 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        given = {self._storage(t) for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)}
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_iter(result):
-            if isinstance(tensor, Tensor):
-                self._hold(tensor, given)
+        given = {self._storage(tensor) for tensor in _tensors((*args, *(kwargs or {}).values()))}
+        for tensor in _tensors((result,)):
+            self._hold(tensor, given)
         return result
 
     @staticmethod
