@@ -28,7 +28,8 @@ def test_the_demo_has_24_devices_of_at_least_four_classes():
     counts = class_counts(demo.devices, demo.mix)
     assert sum(counts.values()) == demo.devices == 24
     assert len(counts) >= 4
-    assert demo.model_dump().keys() == demo_defaults().keys()
+    assert min(counts.values()) >= 3
+    assert demo.model_dump().keys() - demo_defaults().keys() == {"steps", "learning_rate", "optimiser"}
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 7, 24, 101])
