@@ -6,7 +6,7 @@ import torch
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.engine.delta import Delta
-from tinytrain_core.engine.finetune import SparseTrainer, Training
+from tinytrain_core.engine.finetune import Training, finetune
 from tinytrain_core.engine.memory import LiveBytes
 from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
 from tinytrain_core.fewshot.augment import scale_pixels
@@ -17,7 +17,7 @@ from tinytrain_core.selection import cost
 from tinytrain_core.selection.cost import Budget
 from tinytrain_core.selection.fisher import Task
 from tinytrain_core.selection.live_memory import Workload, fast_step_bytes, selection_bytes, stream_step_bytes
-from tinytrain_core.selection.methods import Problem, method_by_name
+from tinytrain_core.selection.methods import Method, Problem, method_by_name
 from tinytrain_core.selection.plan import UpdatePlan
 
 ALIVE_AT_ONCE = (16, 8, 4, 2, 1)
@@ -68,33 +68,26 @@ def holdout_accuracy(backbone: Backbone, episode: Episode) -> float:
     return accuracy(support, episode.support_labels, query, episode.query_labels, episode.ways)
 
 
-def _total_macs(work: Workload, plan: UpdatePlan, alive: int, steps: int) -> int:
-    """MACs of selection and training as they are executed, the accuracy checks apart."""
+def _selection_macs(work: Workload, plan: UpdatePlan) -> int:
+    """MACs of the Fisher pass as it is executed: the forward pass twice, and dL/dx down to its window."""
+    if plan.selection_start is None:
+        return 0
+    return work.support * (2 * work.spec.macs + cost.input_gradient_macs(work.spec, plan.selection_start))
+
+
+def _training_macs(work: Workload, plan: UpdatePlan, alive: int, steps: int) -> int:
+    """MACs of training as it is executed, the accuracy checks apart."""
     spec, n = work.spec, work.support
-    total = 0
-    if plan.selection_start is not None:
-        total += n * (2 * spec.macs + cost.input_gradient_macs(spec, plan.selection_start))
-    if not plan.channels:
-        return total
     tail = sum(conv.macs for conv in spec.convs[plan.tail_start :])
     backward = cost.backward_macs(spec, plan.counts)
     if alive >= 2 * n:
-        return total + n * (spec.macs - tail) + steps * n * (spec.macs - tail + 2 * (tail + backward))
-    return total + steps * 2 * n * (2 * spec.macs + backward)
+        return n * (spec.macs - tail) + steps * n * (spec.macs - tail + 2 * (tail + backward))
+    return steps * 2 * n * (2 * spec.macs + backward)
 
 
-def _outcome(plan: UpdatePlan, footprint: _Footprint, budget: Budget, method: str) -> Outcome | None:
-    """How it ends before any training; None where training goes ahead."""
-    if method == "none":
-        return Outcome.NOT_ADAPTED
-    if not plan.channels or footprint.live_bytes > budget.memory_bytes:
-        return Outcome.CANNOT_AFFORD
-    return None
-
-
-def _common_fields(episode: Episode, budget: Budget, number: int, work: Workload) -> dict[str, object]:
+def _common_fields(episode: Episode, budget: Budget, method: Method, work: Workload) -> dict[str, object]:
     return {
-        "method": number,
+        "method": method.number,
         "ways": episode.ways,
         "support_images": len(episode.support),
         "holdout_images": len(episode.query),
@@ -104,6 +97,13 @@ def _common_fields(episode: Episode, budget: Budget, number: int, work: Workload
         "backward_macs_budget": budget.backward_macs,
         "full_train_backward_macs": cost.full_train_backward_macs(work.spec),
     }
+
+
+def _untrained(fields: dict[str, object], method: Method, plan: UpdatePlan, live_bytes: int) -> Personalisation:
+    """The end where nothing is trained; what the least plan would have needed stands in the cost fields."""
+    outcome = Outcome.CANNOT_AFFORD if method.adapts else Outcome.NOT_ADAPTED
+    fields |= {"outcome": outcome, "live_memory_bytes": live_bytes, "backward_macs": plan.needed_macs}
+    return Personalisation(PersonalisationReport.model_validate(fields), plan)
 
 
 def _plan_fields(work: Workload, plan: UpdatePlan, footprint: _Footprint) -> dict[str, object]:
@@ -119,9 +119,8 @@ def _plan_fields(work: Workload, plan: UpdatePlan, footprint: _Footprint) -> dic
     }
 
 
-def _training_fields(training: Training, selection_bytes_measured: int) -> dict[str, object]:
+def _training_fields(training: Training) -> dict[str, object]:
     return {
-        "measured_memory_bytes": max(training.measured_bytes, selection_bytes_measured),
         "loss_first": training.losses[0] if training.losses else 0.0,
         "loss_last": training.losses[-1] if training.losses else 0.0,
         "steps": len(training.losses),
@@ -142,7 +141,8 @@ def personalise(
     on its own holdout keeps the base backbone as well, and still reports the adapted accuracy.
 
     Args:
-        budget: held against the `live` memory figure and the backward MACs of one step and image.
+        budget: its memory is held against the `live` figure, whatever the method. Its backward MACs of one step
+            and image are a policy for methods that choose; one that prescribes its layers is not held to them.
         seed: of the augmentation.
 
     Raises:
@@ -153,20 +153,26 @@ def personalise(
     chosen = method_by_name(method)
     task = Task(episode.support, episode.support_labels, episode.ways)
     work = Workload(backbone.spec, len(task.images), task.ways, OPTIMISERS[settings.optimiser].copies)
-    with LiveBytes() as live:
+    with LiveBytes() as selection:
         plan = chosen.plan(Problem(backbone, task, budget, work))
     footprint = _Footprint.of(work, plan, budget)
+    if plan.channels and footprint.live_bytes > budget.memory_bytes:
+        plan = plan.refused(footprint.live_bytes, budget.memory_bytes)
     before = holdout_accuracy(backbone, episode)
-    fields = _common_fields(episode, budget, chosen.number, work)
+    fields = _common_fields(episode, budget, chosen, work)
     fields |= {"accuracy_before": before, "accuracy_after": before}
-    outcome = _outcome(plan, footprint, budget, method)
-    if outcome is not None:
-        fields["live_memory_bytes"] = footprint.live_bytes
-        return Personalisation(PersonalisationReport(**fields, outcome=outcome), plan)  # type: ignore[arg-type]
-    training = SparseTrainer(backbone, task, plan, settings, footprint.alive).run(seed)
+    fields |= {"measured_memory_bytes": selection.peak, "total_macs": _selection_macs(work, plan)}
+    if not plan.channels:
+        return _untrained(fields, chosen, plan, footprint.live_bytes)
+    training = finetune(backbone, task, plan, settings, footprint.alive, seed)
     after = holdout_accuracy(training.delta.apply(backbone), episode)
-    fields |= _plan_fields(work, plan, footprint) | _training_fields(training, live.peak)
-    fields |= {"accuracy_after": after, "total_macs": _total_macs(work, plan, footprint.alive, settings.steps)}
+    fields |= _plan_fields(work, plan, footprint) | _training_fields(training)
     outcome = Outcome.ADAPTED if after >= before else Outcome.KEPT_BASE
-    report = PersonalisationReport(**fields, outcome=outcome)  # type: ignore[arg-type]
+    fields |= {
+        "outcome": outcome,
+        "accuracy_after": after,
+        "measured_memory_bytes": max(selection.peak, training.measured_bytes),
+        "total_macs": _selection_macs(work, plan) + _training_macs(work, plan, footprint.alive, settings.steps),
+    }
+    report = PersonalisationReport.model_validate(fields)
     return Personalisation(report, plan, training.delta if outcome is Outcome.ADAPTED else None)

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tinytrain_core.errors import EgressError, ErrorCode
 
 SCHEMA_VERSION: Literal[1] = 1
 MAX_LAYERS = 128
+MAX_CHANNELS = 4096  # of one convolution
+MAX_STEPS = 10_000
 MAX_BYTES = 2**50
 MAX_MACS = 2**60
 
@@ -30,6 +32,9 @@ class Outcome(IntEnum):
 
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
+Images = Annotated[int, Field(ge=0, le=1_000_000)]
+Small = Annotated[int, Field(ge=0, le=99)]
+Channels = Annotated[int, Field(ge=0, le=MAX_CHANNELS)]
 Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
 Macs = Annotated[int, Field(ge=0, le=MAX_MACS)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -43,30 +48,30 @@ class PersonalisationReport(BaseModel):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     device: Count = Field(0, description="the number that the operator gave the device")
-    profile: Count = Field(0, description="number of the device class in the catalogue; 0 is unknown")
+    profile: Small = Field(0, description="number of the device class in the catalogue; 0 is unknown")
     round: Count = 0
-    method: Count = Field(0, description="number of the method; 0 is unknown")
+    method: Small = Field(0, description="number of the method; 0 is unknown")
     outcome: Annotated[int, Field(ge=min(Outcome), le=max(Outcome))] = Outcome.FAILED
-    error: Annotated[int, Field(ge=0, le=99)] = ErrorCode.NONE
+    error: int = ErrorCode.NONE
 
-    ways: Count = 0
-    support_images: Count = 0
-    holdout_images: Count = 0
-    rejected_images: Count = Field(0, description="files that could not be decoded")
-    dropped_classes: Count = Field(0, description="classes with too few images for both sides")
+    ways: Images = 0
+    support_images: Images = 0
+    holdout_images: Images = 0
+    rejected_images: Images = Field(0, description="files that could not be decoded")
+    dropped_classes: Images = Field(0, description="classes with too few images for both sides")
 
     accuracy_before: Share = 0.0
     accuracy_after: Share = Field(0.0, description="of the adapted backbone, kept or not")
     loss_first: Positive = 0.0
     loss_last: Positive = 0.0
-    steps: Count = 0
+    steps: Annotated[int, Field(ge=0, le=MAX_STEPS)] = 0
 
     updated_weights: Count = Field(0, description="weights and biases that the plan updates")
-    updated_layers: Count = 0
-    updated_channels: Annotated[list[Count], Field(min_length=1, max_length=MAX_LAYERS)] = Field(
+    updated_layers: Annotated[int, Field(ge=0, le=MAX_LAYERS)] = 0
+    updated_channels: Annotated[list[Channels], Field(min_length=1, max_length=MAX_LAYERS)] = Field(
         [0], description="updated output channels of every convolution, in order"
     )
-    samples_alive: Count = Field(0, description="images whose tensors are alive at once")
+    samples_alive: Images = Field(0, description="images whose tensors are alive at once")
     live_memory_bytes: Bytes = Field(
         0, description="predicted peak, frozen weights apart; for CANNOT_AFFORD what the least plan needs"
     )
@@ -81,6 +86,21 @@ class PersonalisationReport(BaseModel):
     estimated_s: Positive = Field(0.0, description="on the device class, from its catalogue entry")
     estimated_j: Positive = 0.0
     wall_s: Positive = Field(0.0, description="measured on the device; 0 in a simulation")
+
+    @field_validator("error")
+    @classmethod
+    def _enumerated(cls, error: int) -> int:
+        if error not in set(ErrorCode):
+            raise ValueError("not an error code")
+        return error
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PersonalisationReport":
+        if (self.error != ErrorCode.NONE) and self.outcome != Outcome.FAILED:
+            raise ValueError("an error code without a failure")
+        if self.updated_layers != sum(n > 0 for n in self.updated_channels):
+            raise ValueError("updated_layers is not the number of updated layers")
+        return self
 
 
 def validate_report(fields: Mapping[str, Any]) -> PersonalisationReport:

@@ -1,10 +1,26 @@
 """Where every random number comes from: a `SeedSequence` over the integers that name the draw.
 
-There is no global seed. Two draws differ when their names differ, whoever makes them and in whatever order.
+There is no global seed. Two draws of one kind differ when their names differ, whoever makes them and in whatever
+order. A kind has names of one length (a SeedSequence pads with zeros) and a constant among them, below.
 """
+
+from enum import IntEnum
 
 import numpy as np
 import torch
+
+
+class Draw(IntEnum):
+    """What is drawn, as the second integer of a name, after the seed."""
+
+    PRETRAINING = 1
+    EPISODE = 2
+    VALIDATION = 3
+    USER_CLASSES = 11
+    DEAL = 12
+    HAND = 13
+    HOLDOUT = 14
+    AUGMENTATION = 15
 
 
 def generator(*entropy: int) -> np.random.Generator:

@@ -9,7 +9,7 @@ import torch
 from tests.conftest import random_backbone, random_network
 from tinytrain_core.backbones.folding import fold
 from tinytrain_core.backbones.spec import backbone_names, load_spec
-from tinytrain_core.backbones.weights import FORMAT, digest, from_bytes, read_bytes, to_bytes
+from tinytrain_core.backbones.weights import FORMAT, digest, from_bytes, read_bytes, shipped_path, to_bytes
 from tinytrain_core.errors import BackboneError, ConfigurationError
 
 # Kwon et al. 2024, Table 2 (half of FullTrain's backward MACs), at 128 x 128 without classifier.
@@ -88,6 +88,8 @@ def _tampered(**changes: object) -> bytes:
         (safetensors.torch.save({"a": torch.zeros(1)}), "no readable TinyTrain header"),
         (_tampered(header={"format": "other"}), "format"),
         (_tampered(header={"architecture": "resnet50"}), "unknown backbone"),
+        (_tampered(header={"architecture": ["mcunet-5fps"]}), "needs an architecture's name"),
+        (_tampered(header={"head_scale": "nan"}), "needs an architecture's name"),
         (_tampered(**{"stem.weight": None}), "'stem.weight' is missing"),
         (_tampered(**{"stem.bias": torch.zeros(3)}), r"shape \(3,\)"),
         (_tampered(**{"stem.bias": torch.full((16,), float("nan"))}), "not finite"),
@@ -98,6 +100,14 @@ def _tampered(**changes: object) -> bytes:
 def test_damaged_files_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(BackboneError, match=message):
         from_bytes(data)
+
+
+def test_the_shipped_backbone_is_small_and_what_its_manifest_says() -> None:
+    data = shipped_path().read_bytes()
+    manifest = json.loads(shipped_path().with_suffix(".json").read_text())
+    assert len(data) <= 2 * 2**20
+    assert (manifest["sha256"], manifest["bytes"]) == (digest(data), len(data))
+    assert from_bytes(data).spec.name == manifest["architecture"] == "mcunet-5fps"
 
 
 def test_missing_file() -> None:

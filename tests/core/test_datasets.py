@@ -18,6 +18,7 @@ from tinytrain_core.errors import (
     TooFewImagesError,
     UnsafeArchiveError,
 )
+from tinytrain_core.fewshot import glyphs
 from tinytrain_core.fewshot.datasets import decode_image, folder_source, open_source, zip_source
 from tinytrain_core.fewshot.episodes import (
     personal_episode,
@@ -64,6 +65,14 @@ def test_frames_of_one_track_are_a_group(tmp_path: Path) -> None:
     assert folder_source(tmp_path).classes[0].groups == ("00001", "00001", "00002")
 
 
+def test_one_odd_name_does_not_dissolve_the_tracks(tmp_path: Path) -> None:
+    for name in ("a/00001_0", "a/00001_1", "a/cover", "b/00007_0", "b/00007_1", "c/00001_0", "c/00002_0"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.png").write_bytes(png())
+    groups = {c.name: c.groups for c in folder_source(tmp_path).classes}
+    assert groups == {"a": ("00001", "00001", "a/cover.png"), "b": ("00007", "00007"), "c": ("00001", "00002")}
+
+
 def test_a_cameras_counter_is_not_a_track(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for i in range(3):
@@ -71,7 +80,9 @@ def test_a_cameras_counter_is_not_a_track(tmp_path: Path) -> None:
     assert folder_source(tmp_path).classes[0].distinct_groups == 3
 
 
-@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "..\\evil.png", "C:/evil.png"])
+@pytest.mark.parametrize(
+    "name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "..\\evil.png", "C:/evil.png", "."]
+)
 def test_a_zip_that_escapes_is_refused(tmp_path: Path, name: str) -> None:
     archive = tmp_path / "bad.zip"
     with zipfile.ZipFile(archive, "w") as out:
@@ -106,6 +117,26 @@ def test_an_image_bomb_is_refused() -> None:
         decode_image(buffer.getvalue(), 32)
 
 
+def test_a_thin_image_stays_small() -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (1, 3_000_000)).save(buffer, "PNG")
+    assert decode_image(buffer.getvalue(), 32).shape == (3, 32, 32)
+
+
+def test_a_damaged_member_is_one_bad_image(tmp_path: Path) -> None:
+    archive = tmp_path / "d.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("a/0.png", png())
+        out.writestr("a/1.png", png(1))
+    data = bytearray(archive.read_bytes())
+    data[60:90] = bytes(30)
+    archive.write_bytes(data)
+    source = zip_source(archive)
+    with pytest.raises(BadImageError):
+        source.load(0, 0, 32)
+    assert source.load(0, 1, 32).shape == (3, 32, 32)
+
+
 def test_images_are_cropped_from_the_centre() -> None:
     pixels = np.zeros((64, 128, 3), np.uint8)
     pixels[:, 48:80] = 255
@@ -126,6 +157,19 @@ def test_glyph_splits_share_no_script_and_no_lookalike() -> None:
     assert "A" not in characters["train"]  # ... so that its Latin and Cyrillic homoglyphs are not trained on
     assert "А" not in characters["validation"]
     assert min(len(c) for c in characters.values()) > 80
+
+
+@pytest.mark.parametrize("split", ["test", "validation", "train"])
+def test_no_two_characters_of_a_split_look_alike(split: str) -> None:
+    """Drawn again in both reference faces, no pair correlates above the limit; nor with another split's."""
+    own, _ = glyphs._split(split)
+    rows = torch.stack([glyphs._signature(c) for c in own])  # type: ignore[misc]
+    for face in (0, 1):
+        correlation = rows[:, face] @ rows[:, face].t()
+        assert float(correlation.fill_diagonal_(0).max()) < glyphs.LOOKALIKE_CORRELATION
+        if split != "test":
+            held_out = torch.stack([glyphs._signature(c) for c in glyphs._split("test")[0]])  # type: ignore[misc]
+            assert float((rows[:, face] @ held_out[:, face].t()).max()) < glyphs.CROSS_SPLIT_CORRELATION
 
 
 def test_writers_differ_and_are_themselves() -> None:

@@ -9,7 +9,7 @@ from tests.conftest import random_backbone
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import backbone_names, load_spec
 from tinytrain_core.engine.delta import Delta
-from tinytrain_core.engine.finetune import SparseTrainer
+from tinytrain_core.engine.finetune import finetune
 from tinytrain_core.engine.memory import LiveBytes, measured_peak
 from tinytrain_core.engine.ops import conv_forward, input_gradient, needed_input, parameter_gradients, relu6_mask
 from tinytrain_core.engine.settings import TrainingSettings
@@ -94,7 +94,7 @@ def largest_difference(a: Backbone, b: Backbone) -> float:
 def test_training_equals_plain_autograd_in_double(small: Backbone, alive: int) -> None:
     backbone, task = small.to(torch.float64), some_task(32)
     plan, settings = mixed_plan(small), TrainingSettings(steps=8)
-    training = SparseTrainer(backbone, task, plan, settings, alive).run(seed=3)
+    training = finetune(backbone, task, plan, settings, alive, seed=3)
     expected = autograd_finetune(backbone, task, plan, settings, seed=3)
     assert largest_difference(training.delta.apply(backbone), expected) < 1e-10
     assert largest_difference(expected, backbone) > 1e-4
@@ -107,7 +107,7 @@ def test_one_step_equals_plain_autograd_in_single(name: str) -> None:
     chosen = spec.convs[spec.window_start(3) :]
     plan = UpdatePlan(spec, {c.index: tuple(range(0, c.out_channels, 4)) for c in chosen})
     settings = TrainingSettings(steps=1, learning_rate=1e-4, optimiser="adam")
-    training = SparseTrainer(backbone, task, plan, settings, 1).run(seed=3)
+    training = finetune(backbone, task, plan, settings, 1, seed=3)
     expected = autograd_finetune(backbone, task, plan, settings, seed=3)
     # Adam's first step is the gradient's sign: where a gradient is rounding noise, the sign may differ.
     weights = zip((*training.delta.apply(backbone).weights,), expected.weights, strict=True)
@@ -117,7 +117,7 @@ def test_one_step_equals_plain_autograd_in_single(name: str) -> None:
 
 def test_only_chosen_channels_change(small: Backbone) -> None:
     plan = mixed_plan(small)
-    delta = SparseTrainer(small, some_task(32), plan, TrainingSettings(steps=2), 12).run(seed=0).delta
+    delta = finetune(small, some_task(32), plan, TrainingSettings(steps=2), 12, seed=0).delta
     adapted = delta.apply(small)
     for conv in small.spec.convs:
         changed = (adapted.weights[conv.index] != small.weights[conv.index]).flatten(1).any(1).nonzero().flatten()
@@ -127,7 +127,7 @@ def test_only_chosen_channels_change(small: Backbone) -> None:
 
 def test_training_leaves_the_given_backbone_alone(small: Backbone) -> None:
     before = [w.clone() for w in small.weights]
-    SparseTrainer(small, some_task(32), mixed_plan(small), TrainingSettings(steps=2), 12).run(seed=0)
+    finetune(small, some_task(32), mixed_plan(small), TrainingSettings(steps=2), 12, seed=0)
     assert all(torch.equal(a, b) for a, b in zip(before, small.weights, strict=True))
 
 
@@ -135,7 +135,7 @@ def test_divergence_is_an_error(small: Backbone) -> None:
     weights = (*small.weights[:-1], torch.full_like(small.weights[-1], float("inf")))
     broken = Backbone(small.spec, weights, small.biases)
     with pytest.raises(TrainingDivergedError, match="loss of step 1"):
-        SparseTrainer(broken, some_task(32), mixed_plan(small), TrainingSettings(steps=2), 12).run(seed=0)
+        finetune(broken, some_task(32), mixed_plan(small), TrainingSettings(steps=2), 12, seed=0)
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "momentum", "sgd"])
@@ -150,7 +150,7 @@ def test_the_ledger_predicts_what_is_measured(name: str, alive: int, optimiser: 
     work = Workload(spec, len(task.images), WAYS, copies)
     predicted = fast_step_bytes(work, plan.counts) if alive == 12 else stream_step_bytes(work, plan.counts, alive)
     settings = TrainingSettings(steps=3, optimiser=optimiser)
-    measured = SparseTrainer(backbone, task, plan, settings, alive).run(seed=1).measured_bytes
+    measured = finetune(backbone, task, plan, settings, alive, seed=1).measured_bytes
     assert measured <= predicted * 1.001
     assert measured >= predicted * 0.98
 
@@ -214,7 +214,7 @@ def test_fisher_potential_equals_its_definition(small: Backbone) -> None:
 
 
 def test_delta_round_trip_and_damage(small: Backbone) -> None:
-    delta = SparseTrainer(small, some_task(32), mixed_plan(small), TrainingSettings(steps=1), 12).run(seed=0).delta
+    delta = finetune(small, some_task(32), mixed_plan(small), TrainingSettings(steps=1), 12, seed=0).delta
     data = delta.to_bytes()
     again = Delta.from_bytes(data, small.spec)
     assert largest_difference(again.apply(small), delta.apply(small)) == 0

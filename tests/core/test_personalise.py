@@ -13,6 +13,7 @@ from tinytrain_core.personalise import Personalisation, holdout_accuracy, person
 from tinytrain_core.report import Outcome, validate_report
 from tinytrain_core.seeds import generator
 from tinytrain_core.selection.cost import Budget, full_train_backward_macs
+from tinytrain_core.selection.live_memory import Workload, selection_bytes
 
 QUICK = TrainingSettings(steps=3)
 
@@ -71,8 +72,23 @@ def test_a_device_that_affords_nothing_keeps_the_base(mcunet: Backbone, episode:
     assert result.report.accuracy_after == result.report.accuracy_before
 
 
+@pytest.mark.parametrize("short_of", ["memory", "compute"])
+def test_what_is_reported_as_needed_is_more_than_there_is(mcunet: Backbone, episode: Episode, short_of: str) -> None:
+    work = Workload(mcunet.spec, len(episode.support), episode.ways)
+    enough_to_select = selection_bytes(work, mcunet.spec.window_start(6))
+    budget = Budget(enough_to_select + 100, 10**9) if short_of == "memory" else Budget(10**8, 0)
+    report = personalise(mcunet, episode, budget, settings=QUICK).report
+    assert report.outcome == Outcome.CANNOT_AFFORD
+    assert report.live_memory_bytes > budget.memory_bytes or report.backward_macs > budget.backward_macs
+    assert report.total_macs > 0
+    assert report.measured_memory_bytes > 0
+
+
 def test_full_train_does_not_fit_a_microcontroller(mcunet: Backbone, episode: Episode) -> None:
-    assert on("stm32h743", mcunet, episode, "full_train").report.outcome == Outcome.CANNOT_AFFORD
+    result = on("stm32h743", mcunet, episode, "full_train")
+    assert result.report.outcome == Outcome.CANNOT_AFFORD
+    assert result.report.live_memory_bytes > result.report.memory_budget_bytes
+    assert "over the memory budget" in result.plan.explain()
 
 
 def test_none_only_measures(mcunet: Backbone, episode: Episode) -> None:

@@ -11,7 +11,7 @@ from tinytrain_core.errors import ConfigurationError, EgressError, ErrorCode, Re
 from tinytrain_core.report import Outcome, PersonalisationReport, failure, validate_report
 from tinytrain_core.wire import NodeProfile, PersonaliseRequest, parse_request, report_record, validate_metrics
 
-GOOD = PersonalisationReport(device=3, accuracy_before=0.5, updated_channels=[0, 4]).model_dump()
+GOOD = PersonalisationReport(device=3, accuracy_before=0.5, updated_layers=1, updated_channels=[0, 4]).model_dump()
 
 
 def test_a_report_survives_its_own_validation() -> None:
@@ -35,6 +35,10 @@ def test_a_report_survives_its_own_validation() -> None:
         ("outcome", 0),
         ("outcome", 6),
         ("error", 100),
+        ("error", 37),
+        ("method", 100),
+        ("steps", 10_001),
+        ("updated_channels", [2**31 - 1, 0]),
         ("updated_channels", [0.5]),
         ("updated_channels", [1] * 129),
         ("updated_channels", []),
@@ -49,6 +53,12 @@ def test_anything_else_is_refused_without_its_value(field: str, value: Any) -> N
         validate_report(GOOD | {field: value})
     assert field in str(caught.value)
     assert str(caught.value) == f"not a valid report (schema 1): {field}"
+
+
+@pytest.mark.parametrize("change", [{"updated_layers": 2}, {"error": 13, "outcome": 1}])
+def test_fields_that_contradict_each_other_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(EgressError):
+        validate_report(GOOD | change)
 
 
 def test_a_missing_field_is_refused() -> None:

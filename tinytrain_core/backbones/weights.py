@@ -5,6 +5,7 @@ The bytes are the unit that travels and is hashed: the digest of a backbone is t
 
 import hashlib
 import json
+import math
 from importlib.resources import files
 from pathlib import Path
 
@@ -45,10 +46,11 @@ def _header(data: bytes) -> dict[str, str]:
         raise BackboneError(f"not a safetensors file: {len(data)} bytes, header says {length}")
     try:
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["tinytrain"])
-        float(header["head_scale"])
-        str(header["architecture"])
+        usable = 0 < float(header["head_scale"]) < math.inf and isinstance(header["architecture"], str)
     except (ValueError, KeyError, TypeError) as error:
         raise BackboneError("the file has no readable TinyTrain header; was it written by this project?") from error
+    if not usable:
+        raise BackboneError("the TinyTrain header needs an architecture's name and a head_scale above 0")
     if header.get("format") != FORMAT:
         raise BackboneError(f"the backbone's format is {header.get('format')!r}, this version reads {FORMAT!r}")
     return dict(header)

@@ -39,8 +39,16 @@ class Training:
     measured_bytes: int
 
 
+def _with_working_copies(backbone: Backbone, plan: UpdatePlan) -> Backbone:
+    """The chosen convolutions with weights of their own, to be updated in place; all others shared and frozen."""
+    weights, biases = list(backbone.weights), list(backbone.biases)
+    for i in plan.channels:
+        weights[i], biases[i] = weights[i].clone(), biases[i].clone()
+    return Backbone(backbone.spec, tuple(weights), tuple(biases), backbone.head_scale)
+
+
 class SparseTrainer:
-    """One task's fine-tuning.
+    """One task's fine-tuning, with all that lives through it: working copies, slices, gradients, optimiser.
 
     Args:
         alive: how many of a step's 2 N images are alive at once. With all of them, the clean support's
@@ -52,34 +60,29 @@ class SparseTrainer:
     ) -> None:
         self.task, self.settings, self.alive = task, settings, alive
         self.rows = {i: torch.tensor(chosen) for i, chosen in plan.channels.items()}
-        # The chosen convolutions get weights of their own, updated in place; all others stay shared and frozen.
-        weights, biases = list(backbone.weights), list(backbone.biases)
-        for i in self.rows:
-            weights[i], biases[i] = weights[i].clone(), biases[i].clone()
-        self.backbone = Backbone(backbone.spec, tuple(weights), tuple(biases), backbone.head_scale)
+        self.backbone = _with_working_copies(backbone, plan)
+        self.slices = {
+            i: (self.backbone.weights[i].index_select(0, rows), self.backbone.biases[i].index_select(0, rows))
+            for i, rows in self.rows.items()
+        }
+        self.sums = {i: (torch.zeros_like(w), torch.zeros_like(b)) for i, (w, b) in self.slices.items()}
+        self.optimiser = self._make_optimiser()
         self.tail = Tail(self.backbone, plan.tail_start, plan.first, self.rows)
         self.prefix = Prefix(self.backbone, plan.tail_start, task.images)
-        self.slices: dict[int, tuple[Tensor, Tensor]] = {}
-        self.sums: dict[int, tuple[Tensor, Tensor]] = {}
+        if alive >= self.images:
+            self.prefix = self.prefix.remember()
 
     @property
     def images(self) -> int:
         """Images of one step: the clean support and its augmented copy."""
         return 2 * len(self.task.images)
 
-    def _begin(self) -> None:
-        """Allocate what lives through the whole run: slices, gradients, optimiser state, kept features."""
-        self.slices = {
-            i: (self.backbone.weights[i].index_select(0, rows), self.backbone.biases[i].index_select(0, rows))
-            for i, rows in self.rows.items()
-        }
-        self.sums = {i: (torch.zeros_like(w), torch.zeros_like(b)) for i, (w, b) in self.slices.items()}
+    def _make_optimiser(self) -> torch.optim.Optimizer:
+        """The optimiser of the slices, whose gradients are the sums."""
         parameters = [part for pair in self.slices.values() for part in pair]
         for parameter, total in zip(parameters, (part for pair in self.sums.values() for part in pair), strict=True):
             parameter.grad = total
-        self.optimiser = OPTIMISERS[self.settings.optimiser].make(parameters, self.settings.learning_rate)
-        if self.alive >= self.images:
-            self.prefix = self.prefix.remember()
+        return OPTIMISERS[self.settings.optimiser].make(parameters, self.settings.learning_rate)
 
     def gradients(self, view: View | None) -> float:
         """Add one step's gradients to those of the slices, and give its loss."""
@@ -126,12 +129,17 @@ class SparseTrainer:
 
         return at_output
 
-    def _step(self, step: int, generator: torch.Generator) -> float:
+    def step(self, number: int, generator: torch.Generator) -> float:
+        """One step; its loss before the update.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite.
+        """
         resolution = self.backbone.spec.resolution
         view = draw_view(len(self.task.images), resolution, self.settings.augmentation, generator)
         loss = self.gradients(view)
         if not math.isfinite(loss):
-            raise TrainingDivergedError(f"the loss of step {step} is {loss}; try a lower learning rate")
+            raise TrainingDivergedError(f"the loss of step {number} is {loss}; try a lower learning rate")
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=False)
         self._publish()
@@ -155,17 +163,26 @@ class SparseTrainer:
         weights = {i: pair[0].clone() for i, pair in self.slices.items()}
         return Delta(self.backbone.spec, self.rows, weights, {i: pair[1].clone() for i, pair in self.slices.items()})
 
-    @torch.no_grad()
-    def run(self, seed: int) -> Training:
-        """All steps. The first two, after which the optimiser has its state, are watched for their live bytes.
 
-        Raises:
-            TrainingDivergedError: a loss or a weight is not finite.
-        """
-        generator = torch_generator(seed)
-        watched = min(WATCHED_STEPS, self.settings.steps)
-        with LiveBytes() as live:
-            self._begin()
-            losses = [self._step(step, generator) for step in range(1, watched + 1)]
-        losses += [self._step(step, generator) for step in range(watched + 1, self.settings.steps + 1)]
-        return Training(self.delta(), losses, live.peak)
+@torch.no_grad()
+def finetune(
+    backbone: Backbone, task: Task, plan: UpdatePlan, settings: TrainingSettings, alive: int, seed: int
+) -> Training:
+    """Train a plan, which must not be empty; `backbone` is left as it is.
+
+    The start and the first two steps, after which the optimiser has its state, are watched for their live bytes.
+
+    Args:
+        alive: as `SparseTrainer` takes it.
+        seed: of the augmentation.
+
+    Raises:
+        TrainingDivergedError: a loss or a weight is not finite.
+    """
+    generator = torch_generator(seed)
+    watched = min(WATCHED_STEPS, settings.steps)
+    with LiveBytes() as live:
+        trainer = SparseTrainer(backbone, task, plan, settings, alive)
+        losses = [trainer.step(number, generator) for number in range(1, watched + 1)]
+    losses += [trainer.step(number, generator) for number in range(watched + 1, settings.steps + 1)]
+    return Training(trainer.delta(), losses, live.peak)

@@ -7,8 +7,9 @@ a query set never share a group. In files, a group is recognised by the name `<g
 import io
 import re
 import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from tinytrain_core.errors import BadImageError, ConfigurationError, DataError, 
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".webp"})
 MAX_PIXELS = 64_000_000
+MAX_FILE_BYTES = 256 * 2**20
 RESIZE_RATIO = 256 / 224  # of the short side before the centre crop, as in PMF's test transform
 GROUP_PATTERN = re.compile(r"^(?P<group>.+)_\d+$")
 FAMILY_SEPARATOR = "__"
@@ -70,7 +72,7 @@ class ImageSource(Protocol):
 
 
 def decode_image(data: bytes, resolution: int) -> Tensor:
-    """Decode, scale the short side to resolution * 256/224 and crop the centre: uint8 (3, R, R).
+    """Decode, and scale the central square of 224/256 of the short side: uint8 (3, R, R).
 
     Raises:
         BadImageError: the bytes are not an image, or one of more than 64 million pixels.
@@ -82,11 +84,10 @@ def decode_image(data: bytes, resolution: int) -> Tensor:
             image = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadImageError(f"not a readable image ({len(data)} bytes): {type(error).__name__}") from error
-    scale = resolution * RESIZE_RATIO / min(image.size)
-    width, height = (max(round(side * scale), resolution) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - resolution) // 2, (height - resolution) // 2
-    image = image.crop((left, top, left + resolution, top + resolution))
+    # The crop and the scaling in one, so that a long thin image never becomes a large one.
+    side = min(image.size) / RESIZE_RATIO
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    image = image.resize((resolution, resolution), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
@@ -101,16 +102,28 @@ class FileSource:
     def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
         try:
             return decode_image(self.read(self.paths[class_index][image_index]), resolution)
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
             raise BadImageError(f"a file cannot be read: {type(error).__name__}") from error
 
 
-def _groups(files: list[str]) -> tuple[str, ...]:
-    """The group of each file; every file its own where the names show no groups, or only one."""
-    stems = [PurePosixPath(name).stem for name in files]
-    matches = [GROUP_PATTERN.match(stem) for stem in stems]
-    found = [match["group"] for match in matches if match]
-    return tuple(found) if len(found) == len(stems) and len(set(found)) > 1 else tuple(files)
+def _group(name: str) -> str | None:
+    """The group that a file's name states, as `<group>_<frame>`."""
+    match = GROUP_PATTERN.match(PurePosixPath(name).stem)
+    return match["group"] if match else None
+
+
+def _groups(by_class: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    """The group of each file, by class; a file that states none is a group of its own.
+
+    Where no class states more than one, the names are a camera's counter and say nothing of groups.
+    """
+    stated = {key: [_group(name) for name in names] for key, names in by_class.items()}
+    if all(len(set(groups) - {None}) < 2 for groups in stated.values()):
+        return {key: tuple(names) for key, names in by_class.items()}
+    return {
+        key: tuple(name if group is None else group for name, group in zip(by_class[key], groups, strict=True))
+        for key, groups in stated.items()
+    }
 
 
 def _file_source(names: list[str], where: str, read: Callable[[str], bytes]) -> FileSource:
@@ -122,7 +135,8 @@ def _file_source(names: list[str], where: str, read: Callable[[str], bytes]) -> 
             by_class.setdefault(str(path.parent), []).append(name)
     if not by_class:
         raise DataError(f"{where} holds no images; expected CLASS/IMAGE files ending in {sorted(IMAGE_SUFFIXES)}")
-    classes = tuple(ImageClass(PurePosixPath(name).name, _groups(files)) for name, files in by_class.items())
+    groups = _groups(by_class)
+    classes = tuple(ImageClass(PurePosixPath(key).name, groups[key]) for key in by_class)
     return FileSource(tuple(tuple(files) for files in by_class.values()), classes, read)
 
 
@@ -141,8 +155,15 @@ def folder_source(folder: Path) -> FileSource:
 
 def _check_member(name: str) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or not path.parts or ".." in path.parts or ":" in path.parts[0]:
         raise UnsafeArchiveError(f"the archive holds a path that escapes its folder: {name!r}")
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > MAX_FILE_BYTES:
+        raise BadImageError(f"a file in the archive unpacks to {size} bytes, limit {MAX_FILE_BYTES}")
+    return archive.read(name)
 
 
 def zip_source(file: Path) -> FileSource:
@@ -162,7 +183,7 @@ def zip_source(file: Path) -> FileSource:
     names = [name for name in archive.namelist() if not name.endswith("/")]
     for name in names:
         _check_member(name)
-    return _file_source(names, str(file), archive.read)
+    return _file_source(names, str(file), lambda name: _read_member(archive, name))
 
 
 @lru_cache(maxsize=4)

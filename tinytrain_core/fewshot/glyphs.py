@@ -18,7 +18,7 @@ from torch import Tensor
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.datasets import FAMILY_SEPARATOR, ImageClass
 from tinytrain_core.fewshot.handwriting import Hand, draw_hand, jitter_hand, write
-from tinytrain_core.seeds import generator
+from tinytrain_core.seeds import Draw, generator
 
 SPLITS = {
     "train": ("latin", "symbol"),
@@ -176,7 +176,7 @@ class GlyphSource:
     def _hand(self, rng: np.random.Generator) -> Hand:
         if self.writer is None:
             return draw_hand(rng)
-        return draw_hand(generator(self.seed, self.writer), WRITER_ECCENTRICITY)
+        return draw_hand(generator(self.seed, Draw.HAND, self.writer), WRITER_ECCENTRICITY)
 
     def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
         character = self.characters[class_index]

@@ -24,9 +24,8 @@ from tinytrain_core.fewshot.datasets import ImageSource
 from tinytrain_core.fewshot.episodes import Episode, load_episode, sample_fixed
 from tinytrain_core.fewshot.meta_settings import EpisodicSettings, MetaTrainingSettings, PretrainSettings
 from tinytrain_core.fewshot.prototypes import accuracy, cosine_logits, prototype_loss
-from tinytrain_core.seeds import generator
+from tinytrain_core.seeds import Draw, generator
 
-PRETRAIN, EPISODIC, VALIDATION = 1, 2, 3  # the phases, as they enter every seed
 Progress = Callable[[str, int, int, float], None]  # phase, step, steps, loss or accuracy
 
 
@@ -43,7 +42,7 @@ class _StepBatches(Dataset[tuple[Tensor, Tensor]]):
         return self.settings.steps - self.start
 
     def __getitem__(self, offset: int) -> tuple[Tensor, Tensor]:
-        rng = generator(self.seed, PRETRAIN, self.start + offset)
+        rng = generator(self.seed, Draw.PRETRAINING, self.start + offset)
         labels = rng.integers(len(self.source.classes), size=self.settings.batch).tolist()
         images = [
             self.source.load(label, int(rng.integers(self.source.classes[label].size)), self.settings.resolution)
@@ -54,13 +53,13 @@ class _StepBatches(Dataset[tuple[Tensor, Tensor]]):
 
 @dataclass(frozen=True)
 class _Episodes(Dataset[Episode]):
-    """Task `i` of a phase."""
+    """Task `i` of meta-training or validation."""
 
     source: ImageSource
     settings: EpisodicSettings
     resolution: int
     seed: int
-    phase: int
+    draw: Draw
     start: int
     stop: int
 
@@ -68,7 +67,7 @@ class _Episodes(Dataset[Episode]):
         return self.stop - self.start
 
     def __getitem__(self, offset: int) -> Episode:
-        rng = generator(self.seed, self.phase, self.start + offset)
+        rng = generator(self.seed, self.draw, self.start + offset)
         shape = self.settings
         return load_episode(
             self.source, sample_fixed(self.source, shape.ways, shape.shots, shape.queries, rng), self.resolution
@@ -163,7 +162,7 @@ def meta_train(
     checkpoint = Checkpoint(out / "episodic.pt", {"model": model, "optimiser": optimiser, "schedule": schedule}, 100)
     first = checkpoint.load()
     resolution = start_from.spec.resolution
-    tasks = _Episodes(source, phase, resolution, settings.seed, EPISODIC, first, phase.episodes)
+    tasks = _Episodes(source, phase, resolution, settings.seed, Draw.EPISODE, first, phase.episodes)
     for step, episode in enumerate(_batches(tasks, settings.workers), first + 1):
         loss = _episode_loss(model.backbone(), episode, model.scale)
         optimiser.zero_grad()
@@ -180,7 +179,7 @@ def evaluate(
 ) -> list[float]:
     """Nearest-prototype accuracy of the frozen backbone on each of `shape.validation_episodes` tasks."""
     total = shape.validation_episodes
-    tasks = _Episodes(source, shape, backbone.spec.resolution, seed, VALIDATION, 0, total)
+    tasks = _Episodes(source, shape, backbone.spec.resolution, seed, Draw.VALIDATION, 0, total)
     accuracies = []
     for step, episode in enumerate(_batches(tasks, workers), 1):
         with torch.no_grad():

@@ -14,9 +14,8 @@ from torch import Tensor
 from tinytrain_core.errors import TooFewClassesError, TooFewImagesError
 from tinytrain_core.fewshot.datasets import ImageClass, ImageSource, is_glyphs, open_source
 from tinytrain_core.fewshot.episodes import MIN_WAYS, family_candidates
-from tinytrain_core.seeds import generator
+from tinytrain_core.seeds import Draw, generator
 
-CLASSES, DEAL = 11, 12  # what is drawn, as it enters the seeds
 MIN_GROUPS = 2
 
 
@@ -59,7 +58,7 @@ def _chosen_classes(classes: tuple[ImageClass, ...], open_classes: list[int], sh
     Raises:
         TooFewImagesError: too few classes are still open.
     """
-    rng = generator(share.seed, CLASSES, share.number)
+    rng = generator(share.seed, Draw.USER_CLASSES, share.number)
     candidates = [open_classes[k] for k in family_candidates([classes[i] for i in open_classes], share.min_ways, rng)]
     if len(candidates) < share.min_ways:
         raise TooFewImagesError(
@@ -86,7 +85,7 @@ def _holders(classes: tuple[ImageClass, ...], users: int, seed: int, ways: tuple
 def _dealt_images(image_class: ImageClass, index: int, holders: list[int], share: UserShare) -> tuple[int, ...]:
     """The images of one class that fall to this user."""
     groups = sorted(set(image_class.groups))
-    order = generator(share.seed, DEAL, index).permutation(len(groups))
+    order = generator(share.seed, Draw.DEAL, index).permutation(len(groups))
     own = {groups[g] for g in np.array_split(order, len(holders))[holders.index(share.number)]}
     return tuple(i for i, group in enumerate(image_class.groups) if group in own)
 

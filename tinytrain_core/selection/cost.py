@@ -16,8 +16,6 @@ from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.errors import BudgetError
 
 FLOAT_BYTES = 4
-MASK_BYTES = 1  # of a ReLU6 mask, per element
-PIXEL_BYTES = 1
 
 
 @dataclass(frozen=True)
@@ -70,10 +68,9 @@ def full_train_backward_macs(spec: BackboneSpec) -> int:
     return 2 * spec.macs
 
 
-def forward_peak_bytes(spec: BackboneSpec, start: int = 0, stop: int | None = None) -> int:
+def forward_peak_bytes(spec: BackboneSpec) -> int:
     """The largest input + output / groups of a convolution, one image in fp32 (the TinyTL profiler's rule)."""
-    convs = spec.convs[start:stop]
-    return FLOAT_BYTES * max((c.in_elements + c.out_elements // c.groups for c in convs), default=0)
+    return FLOAT_BYTES * max(conv.in_elements + conv.out_elements // conv.groups for conv in spec.convs)
 
 
 def paper_memory_bytes(spec: BackboneSpec, channels: Channels, batch: int = 1) -> int:

@@ -100,4 +100,13 @@ def assemble(
     for conv in spec.convs:
         outside = Reason.OUTSIDE_WINDOW if conv.index < potential.start else Reason.NO_POTENTIAL
         decisions.append(ranked.get(conv.index) or Decision(conv.name, outside, 0, conv.out_channels))
-    return UpdatePlan(spec, best_channels(potential, counts), tuple(decisions), potential.start)
+    chosen = best_channels(potential, counts)
+    if chosen:
+        return UpdatePlan(spec, chosen, tuple(decisions), potential.start)
+    needed_bytes, needed_macs = (_least_asked(decisions, r) for r in (Reason.OVER_MEMORY, Reason.OVER_COMPUTE))
+    return UpdatePlan(spec, {}, tuple(decisions), potential.start, needed_bytes, needed_macs)
+
+
+def _least_asked(decisions: Sequence[Decision], reason: Reason) -> int:
+    """The least that a layer refused for that reason would have brought the plan to; 0 where there is none."""
+    return min((decision.asked for decision in decisions if decision.reason is reason), default=0)

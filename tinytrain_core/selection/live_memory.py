@@ -2,7 +2,8 @@
 
 Every function here follows one of `engine/{prefix,tail,finetune}.py` or `selection/fisher.py`, tensor by
 tensor; `engine/memory.py` measures what they predict. Counted are tensors of images, features, masks,
-gradients, updated parameters and optimiser state; frozen weights and stored images are apart.
+gradients, updated parameters, optimiser state, and the working copies of convolutions that are updated in
+part; frozen weights and stored images are apart.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from tinytrain_core.selection.cost import FLOAT_BYTES, Channels, updated_paramet
 
 MASK_BYTES = 1  # of a ReLU6 mask, per element
 MASK_TRANSIENTS = 3  # boolean tensors alive while a mask is made
+INDEX_BYTES = 8  # of a chosen channel
 HEAD_COPIES = 8  # tensors of the size of one side's embeddings while the loss goes backwards
 HEAD_BYTES_PER_LOGIT = 40
 VIEW_BYTES = 28  # of a drawn augmentation, per image: three factors and two shifts
@@ -143,9 +145,11 @@ def _head_bytes(work: Workload) -> int:
 
 
 def _parameter_bytes(work: Workload, channels: Channels) -> int:
-    """What a step starts with: updated parameters, their gradients, the optimiser's state, the drawn view."""
-    copies = 2 + work.optimiser_copies
-    return copies * FLOAT_BYTES * updated_parameters(work.spec, channels) + VIEW_BYTES * work.support
+    """What a step starts with: updated slices, their gradients, the optimiser's state, working copies, the view."""
+    slices = (2 + work.optimiser_copies) * FLOAT_BYTES * updated_parameters(work.spec, channels)
+    chosen = [work.spec.convs[i] for i in channels]
+    working_copies = FLOAT_BYTES * sum(conv.weights + conv.out_channels for conv in chosen)
+    return slices + working_copies + INDEX_BYTES * sum(channels.values()) + VIEW_BYTES * work.support
 
 
 def stream_step_bytes(work: Workload, channels: Channels, alive: int = 1) -> int:

@@ -1,7 +1,7 @@
 """An update plan: which output channels of which convolutions are updated, and why the others are not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from tinytrain_core.backbones.spec import BackboneSpec
@@ -53,7 +53,8 @@ class UpdatePlan:
         channels: convolution index -> indices of its updated output channels, ascending.
         decisions: one for each convolution of the backbone, in order.
         selection_start: the first convolution that the Fisher pass looked at; None where there was no pass.
-        needed_bytes: what even the cheapest plan of the method would have needed, where the plan is empty for that.
+        needed_bytes, needed_macs: where nothing fits, the least live memory, or the least backward MACs, that
+            any layer would have needed.
     """
 
     spec: BackboneSpec
@@ -61,6 +62,7 @@ class UpdatePlan:
     decisions: tuple[Decision, ...] = field(default=())
     selection_start: int | None = None
     needed_bytes: int = 0
+    needed_macs: int = 0
 
     @property
     def counts(self) -> dict[int, int]:
@@ -76,6 +78,12 @@ class UpdatePlan:
     def tail_start(self) -> int:
         """Where the block of the earliest updated convolution starts: what lies before is frozen prefix."""
         return self.spec.block_start(self.first)
+
+    def refused(self, asked: int, limit: int) -> "UpdatePlan":
+        """The empty plan that is left where this one needs `asked` bytes of a memory of `limit`."""
+        over = {"reason": Reason.OVER_MEMORY, "channels": 0, "asked": asked, "limit": limit}
+        decisions = tuple(replace(d, **over) if d.channels else d for d in self.decisions)  # type: ignore[arg-type]
+        return UpdatePlan(self.spec, {}, decisions, self.selection_start, needed_bytes=asked)
 
     def explain(self) -> str:
         """A line for each convolution, for a person."""

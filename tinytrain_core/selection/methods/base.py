@@ -29,6 +29,11 @@ class Method(Protocol):
     @property
     def number(self) -> int: ...
 
+    @property
+    def adapts(self) -> bool:
+        """Whether the method is meant to update anything."""
+        ...
+
     def plan(self, problem: Problem) -> UpdatePlan:
         """Choose; an empty plan means that nothing is to be, or can be, updated."""
         ...

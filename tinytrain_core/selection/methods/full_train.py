@@ -9,6 +9,7 @@ class FullTrain:
 
     name = "full_train"
     number = 3
+    adapts = True
 
     def plan(self, problem: Problem) -> UpdatePlan:
         spec = problem.backbone.spec

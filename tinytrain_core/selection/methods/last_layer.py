@@ -9,6 +9,7 @@ class LastLayer:
 
     name = "last_layer"
     number = 2
+    adapts = True
 
     def plan(self, problem: Problem) -> UpdatePlan:
         spec = problem.backbone.spec

@@ -9,6 +9,7 @@ class NoAdaptation:
 
     name = "none"
     number = 1
+    adapts = False
 
     def plan(self, problem: Problem) -> UpdatePlan:
         return prescribed(problem.backbone.spec, set())

@@ -26,6 +26,7 @@ class TinyTrain:
     window_blocks: int = WINDOW_BLOCKS
     name = "tinytrain"
     number = 8
+    adapts = True
 
     def plan(self, problem: Problem) -> UpdatePlan:
         spec, budget = problem.backbone.spec, problem.budget
