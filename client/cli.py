@@ -14,13 +14,14 @@ from client.config import DeviceConfig, load_node_config
 from client.personaliser import device_budget, personalise_node, run_device
 from client.private_data import device_source
 from client.store import Store
-from client.tables import MIB, Format, cost_row, show, show_reports
+from client.tables import MIB, cost_row, show, show_reports
 from client.template import node_yaml
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import SHIPPED, digest, from_bytes, read_bytes
+from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue, device_profile
 from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS, TrainingSettings
-from tinytrain_core.errors import BudgetError, ConfigurationError, DataError, TinyTrainError
+from tinytrain_core.errors import BudgetError, ConfigurationError, DataError, StorageError, TinyTrainError
 from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.selection.methods import METHODS, method_by_name
 from tinytrain_core.wire import PersonaliseRequest
@@ -46,7 +47,7 @@ def init(
     config: Annotated[Path, typer.Argument(help="The file to write.")] = Path("node.yaml"),
     profile: Annotated[str, typer.Option(help=f"One of {', '.join(catalogue())}.")] = "pi_4",
     data: Annotated[str, typer.Option(help="A folder of class folders, or one in a .zip.")] = "images",
-    number: Annotated[int, typer.Option(min=0, help="What you call this device.")] = 1,
+    number: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="What you call this device.")] = 1,
     store: Annotated[str, typer.Option(help="Where backbones and deltas are kept.")] = "store",
     force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
 ) -> None:
@@ -57,7 +58,11 @@ def init(
     device_profile(profile)
     if config.exists() and not force:
         raise ConfigurationError(f"{config} is there already; --force writes over it")
-    config.write_text(node_yaml(number, profile, data, store, list(catalogue())), encoding="utf-8")
+    try:
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(node_yaml(number, profile, data, store, list(catalogue())), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {config}: {error.strerror}; give another file") from error
     Console().print(f"wrote {config}; next: tinytrain-client plan {config}", highlight=False)
 
 
@@ -206,8 +211,4 @@ def main() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Brief())
     logging.basicConfig(handlers=[handler])
-    try:
-        app()
-    except TinyTrainError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(error.exit_code) from None
+    run_cli(app, "tinytrain-client")

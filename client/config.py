@@ -17,6 +17,8 @@ from tinytrain_core.fewshot.users import UserShare
 from tinytrain_core.wire import MAX_DEVICES_PER_NODE
 
 NODES_VARIABLE = "TINYTRAIN_NODES"  # the environment variable that names a folder of <partition-id>.yaml
+MAX_IMAGES = 500  # of a class, on either side
+Images = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
 
 
 class _Settings(BaseModel):
@@ -27,7 +29,7 @@ class DeviceConfig(_Settings):
     """One device of a node.
 
     Attributes:
-        number: what the operator calls it; the only identity that its reports carry.
+        number: what the operator calls it, from 1; the only identity that its reports carry, where 0 is unknown.
         profile: its class in the device catalogue.
         data: a folder of class folders, such a folder in a zip, or `glyphs`.
         user: in a simulation, which user's part of `data` it has; None is all of it.
@@ -35,12 +37,12 @@ class DeviceConfig(_Settings):
         memory_bytes, compute_share: instead of what its class grants.
     """
 
-    number: int = Field(ge=0, lt=2**31)
+    number: int = Field(ge=1, lt=2**31)
     profile: str
     data: str = Field(min_length=1)
     user: UserShare | None = None
-    shots: int = Field(5, ge=1, le=500)
-    holdout: int = Field(10, ge=1, le=500)
+    shots: Images = 5
+    holdout: Images = 10
     memory_bytes: int | None = Field(None, ge=0)
     compute_share: float | None = Field(None, ge=0, le=1)
 
@@ -130,7 +132,7 @@ def _bare_simulation(partition: int, partitions: int, environment: Mapping[str, 
     names = list(catalogue())
     cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinytrain-fleet" / "simulation"
     device = DeviceConfig(
-        number=partition,
+        number=partition + 1,
         profile=names[partition % len(names)],
         data=GLYPHS,
         user=UserShare(number=partition, users=partitions),

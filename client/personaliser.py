@@ -21,7 +21,7 @@ from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.errors import BackboneMissingError, ErrorCode, TinyTrainError
 from tinytrain_core.personalise import Personalisation, personalise
 from tinytrain_core.report import Outcome, PersonalisationReport, failure
-from tinytrain_core.seeds import generator
+from tinytrain_core.seeds import Draw, generator
 from tinytrain_core.selection.cost import Budget, full_train_backward_macs
 from tinytrain_core.wire import PersonaliseRequest
 
@@ -48,7 +48,7 @@ def device_budget(device: DeviceConfig, spec: BackboneSpec) -> Budget:
 
 def device_seed(request: PersonaliseRequest, device: DeviceConfig) -> int:
     """The seed of this device in this round."""
-    return int(generator(request.seed, request.round, device.number).integers(2**31))
+    return int(generator(request.seed, Draw.AUGMENTATION, request.round, device.number).integers(2**31))
 
 
 def run_device(device: DeviceConfig, request: PersonaliseRequest, backbone: Backbone) -> Personalisation:

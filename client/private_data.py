@@ -4,7 +4,7 @@ from client.config import DeviceConfig
 from tinytrain_core.fewshot.datasets import ImageSource, open_source
 from tinytrain_core.fewshot.episodes import Episode, personal_episode
 from tinytrain_core.fewshot.users import user_source
-from tinytrain_core.seeds import generator
+from tinytrain_core.seeds import Draw, generator
 
 
 def device_source(device: DeviceConfig) -> ImageSource:
@@ -28,5 +28,5 @@ def device_episode(device: DeviceConfig, resolution: int) -> Episode:
         DataError: fewer than two classes have an image for either side.
     """
     seed = device.user.seed if device.user else 0
-    rng = generator(seed, device.number)
+    rng = generator(seed, Draw.HOLDOUT, device.number)
     return personal_episode(device_source(device), device.shots, device.holdout, resolution, rng)

@@ -3,26 +3,19 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
+from tinytrain_core.console import Format
 from tinytrain_core.devices.profile import profile_by_number
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome, PersonalisationReport
 
 MIB = 2**20
 PLAIN_WIDTH = 140  # columns where the output is not a terminal
-
-
-class Format(StrEnum):
-    """How a command prints its result."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 def show(rows: Sequence[Mapping[str, Any]], style: Format) -> None:

@@ -10,7 +10,7 @@ store: {store}
 
 # One entry for each device. A computer hosts itself; the gateway of microcontrollers hosts several.
 devices:
-  - number: {number} # what you call this device, unique in your fleet: the one name that its reports carry
+  - number: {number} # what you call this device, from 1, unique in your fleet: the one name that its reports carry
     profile: {profile} # one of: {known}
     data: {data} # private images: CLASS/IMAGE files in a folder, or in a .zip
     shots: 5 # the most images of a class to learn from

@@ -15,17 +15,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 from flwr.serverapp import Grid, ServerApp
 
 from server.config import RunSettings, settings_from_run_config
-from server.exchange import AnswerType, Exchange, Records
+from server.exchange import AnswerType, Exchange, OnReports, Records
 from server.results import Results, RoundResult
 from tinytrain_core import wire
 from tinytrain_core.backbones.weights import digest, from_bytes, read_bytes
-from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.errors import FleetError
 from tinytrain_core.report import PersonalisationReport
-from tinytrain_core.selection.methods import method_by_name
-
-# devices done, devices in all, the reports that just came
-OnReports = Callable[[int, int, list[PersonalisationReport]], None]
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0  # between looking for replies: shorter while they come in
 NODES_PAUSE_S = 0.5
@@ -94,7 +89,7 @@ def _collect(
 
 
 def _wait_for_nodes(grid: Grid, settings: RunSettings) -> tuple[int, ...]:
-    """The nodes, once there are enough and no more are just coming in.
+    """The nodes, once there are enough and no more are just coming in, or the time is up.
 
     Raises:
         FleetError: there are too few when the time is up.
@@ -103,9 +98,10 @@ def _wait_for_nodes(grid: Grid, settings: RunSettings) -> tuple[int, ...]:
     nodes: tuple[int, ...] = ()
     while True:
         before, nodes = nodes, tuple(sorted(grid.get_node_ids()))
-        if len(nodes) >= settings.min_nodes and nodes == before:
+        time_is_up = time.monotonic() >= give_up_s
+        if len(nodes) >= settings.min_nodes and (nodes == before or time_is_up):
             return nodes
-        if time.monotonic() >= give_up_s and len(nodes) < settings.min_nodes:
+        if time_is_up:
             raise FleetError(
                 f"{len(nodes)} of min-nodes={settings.min_nodes} nodes after {settings.wait_for_nodes_s:g} s; "
                 "start more nodes, wait longer (wait-for-nodes-s) or ask for fewer (min-nodes)"
@@ -148,7 +144,8 @@ class _Run:
         # A node without devices has no usable configuration: it is asked all the same, and its report says why.
         lacking = tuple(n for n, profile in profiles.items() if profile.devices and not profile.holds_backbone)
         record = self.backbone.record()  # one object, which Flower stores once for all of the nodes
-        exchange: Exchange[list[PersonalisationReport]] = Exchange(list, self.settings.deadline_s)
+        announced = {n: profile.devices for n, profile in profiles.items()}
+        exchange: Exchange[list[PersonalisationReport]] = Exchange(list, self.settings.deadline_s, announced)
         contents = {n: self._content(number, record if n in lacking else None) for n in profiles}
         _push(self.grid, contents, wire.TRAIN_PERSONALISE, exchange)
         _collect(self.grid, exchange, self._progress(number, profiles, exchange))
@@ -180,12 +177,10 @@ def run(grid: Grid, settings: RunSettings, on_reports: OnReports = _log_progress
     """All rounds, with their results in `settings.out`.
 
     Raises:
-        ConfigurationError: there is no such backbone, method or optimiser.
+        ConfigurationError: there is no such backbone.
         BackboneError: the backbone's file is damaged.
         FleetError: too few nodes, or not one report.
     """
-    method_by_name(settings.method)
-    TrainingSettings(settings.steps, settings.learning_rate, settings.optimiser)
     fleet = _Run(grid, settings, _load_backbone(settings.backbone), on_reports)
     results = Results(settings, fleet.backbone.digest)
     total = 0

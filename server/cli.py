@@ -1,7 +1,6 @@
 """`tinytrain-server`: make and look at the backbones that a fleet personalises."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from server.progress import PhaseProgress
 from server.training import load_training_settings, meta_train
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.weights import digest, from_bytes, read_bytes, shipped_path
-from tinytrain_core.errors import TinyTrainError
+from tinytrain_core.console import Format, run_cli
 
 _SETTINGS = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
 app = typer.Typer(
@@ -48,13 +47,6 @@ def meta_train_command(
     )
 
 
-class Format(StrEnum):
-    """How a command prints its result."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 def _facts(backbone: Backbone, data: bytes) -> dict[str, Any]:
     spec = backbone.spec
     return {
@@ -77,7 +69,7 @@ def show(
 ) -> None:
     """Check a backbone's file and print what it is and how it was made.
 
-    Example: tinytrain-server backbone show runs/mcunet-glyphs/mcunet-5fps-glyphs.safetensors
+    Example: tinytrain-server backbone show runs/mcunet-glyphs/mcunet-5fps.safetensors
     """
     data = read_bytes(file)
     facts = _facts(from_bytes(data), data)
@@ -101,8 +93,4 @@ def show(
 
 def main() -> None:
     """Run the program; an error is one line and an exit code."""
-    try:
-        app()
-    except TinyTrainError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise SystemExit(error.exit_code) from None
+    run_cli(app, "tinytrain-server")

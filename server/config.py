@@ -3,14 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS
+from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS, TrainingSettings
 from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.selection.methods import method_by_name
+
+MAX_DEADLINE_S = 7 * 86_400
+
+
+def known_optimiser(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        ConfigurationError: the engine has no such optimiser.
+    """
+    return TrainingSettings(optimiser=name).optimiser
 
 
 class RunSettings(BaseModel):
-    """What a run does, and how long it waits.
+    """What a run does, and how long it waits. An unknown method or optimiser is a ConfigurationError.
 
     Attributes:
         backbone: the file of a backbone; empty is the shipped one.
@@ -24,21 +36,31 @@ class RunSettings(BaseModel):
     backbone: str = ""
     rounds: int = Field(1, ge=1, le=1_000_000)
     seed: int = Field(0, ge=0, lt=2**31)
-    method: str = Field("tinytrain", pattern=r"^[a-z0-9_]{1,32}$")
+    method: str = "tinytrain"
     steps: int = Field(STEPS, ge=0, le=10_000)
     learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
-    optimiser: str = Field(OPTIMISER, pattern=r"^[a-z0-9_]{1,32}$")
-    deadline_s: float = Field(600.0, gt=0, le=7 * 86_400)
+    optimiser: str = OPTIMISER
+    deadline_s: float = Field(600.0, gt=0, le=MAX_DEADLINE_S)
     min_nodes: int = Field(1, ge=1)
     wait_for_nodes_s: float = Field(60.0, ge=0, le=86_400)
     out: str = Field("runs/latest", min_length=1)
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        return method_by_name(method).name
+
+    @field_validator("optimiser")
+    @classmethod
+    def _known_optimiser(cls, optimiser: str) -> str:
+        return known_optimiser(optimiser)
 
 
 def settings_from_run_config(run_config: Mapping[str, Any]) -> RunSettings:
     """The settings in Flower's run configuration, whose keys have dashes.
 
     Raises:
-        ConfigurationError: an unknown key, a wrong type or a value out of range.
+        ConfigurationError: an unknown key, a wrong type, a value out of range, or an unknown method or optimiser.
     """
     fields = {key.replace("-", "_"): value for key, value in run_config.items()}
     try:

@@ -4,16 +4,18 @@ There is no clock and no transport in it; its caller says what time it is. Whate
 again, because a node can run any code. The order in which replies arrive leaves no trace in the results.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from tinytrain_core.errors import EgressError
-from tinytrain_core.report import PersonalisationReport
+from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.wire import NodeProfile, validate_metrics
 
 Records = Mapping[str, Mapping[str, Any]]
+# devices done, devices in all, the reports that just came
+OnReports = Callable[[int, int, list[PersonalisationReport]], None]
 AnswerType = TypeVar("AnswerType", NodeProfile, list[PersonalisationReport])
 
 
@@ -22,7 +24,7 @@ class Cause(StrEnum):
 
     LATE = "late"  # nothing came before the deadline
     FAILED = "failed"  # it could not be reached, or its runtime failed
-    REFUSED = "refused"  # what came is not a valid answer
+    REFUSED = "refused"  # what came is not a valid answer, or about another number of devices than announced
 
 
 @dataclass(frozen=True, order=True)
@@ -31,6 +33,11 @@ class Missing:
 
     node: int
     cause: Cause
+
+
+def _speaks_for_itself(reports: list[PersonalisationReport]) -> bool:
+    """Whether a node says that it lost its configuration: one failure of device 0, which is no device's number."""
+    return len(reports) == 1 and reports[0].device == 0 and reports[0].outcome == Outcome.FAILED
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,12 @@ class Exchange(Generic[AnswerType]):
     Attributes:
         kind: `NodeProfile` or `list`: what the nodes were asked for.
         deadline_s: seconds from the sending of a message.
+        announced: the devices that each node has said it hosts; 0 and a node that is not in it are not held to it.
     """
 
     kind: type[AnswerType]
     deadline_s: float
+    announced: Mapping[int, int] = field(default_factory=dict)
     _out: dict[str, _Sent] = field(default_factory=dict)
     _answers: dict[int, AnswerType] = field(default_factory=dict)
     _missing: set[Missing] = field(default_factory=set)
@@ -74,19 +83,23 @@ class Exchange(Generic[AnswerType]):
         if records is None:
             self._missing.add(Missing(sent.node, Cause.FAILED))
             return None
-        answer = self._validated(records)
+        answer = self._validated(sent.node, records)
         if answer is None:
             self._missing.add(Missing(sent.node, Cause.REFUSED))
         else:
             self._answers[sent.node] = answer
         return answer
 
-    def _validated(self, records: Records) -> AnswerType | None:
+    def _validated(self, node: int, records: Records) -> AnswerType | None:
         try:
             answer = validate_metrics(records)
         except EgressError:
             return None
-        return answer if isinstance(answer, self.kind) else None
+        if not isinstance(answer, self.kind):
+            return None
+        devices = self.announced.get(node, 0)
+        whole = not devices or isinstance(answer, NodeProfile) or len(answer) == devices or _speaks_for_itself(answer)
+        return answer if whole else None
 
     def expire(self, now_s: float) -> None:
         """Give up on every message whose deadline has passed."""

@@ -1,22 +1,18 @@
 """The manifest beside a backbone's file: what it is and how it was made, so that it can be made again."""
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from scipy import stats
 
 from tinytrain_core.backbones.weights import digest
 from tinytrain_core.errors import BackboneError
 from tinytrain_core.fewshot.datasets import is_glyphs
 from tinytrain_core.fewshot.meta_settings import MetaTrainingSettings
+from tinytrain_core.statistics import half_width
 
-CONFIDENCE = 0.95
-PACKAGES = ("tinytrain-fleet", "torch", "matplotlib", "numpy")
 GLYPHS_LICENCE = (
     "drawn from the DejaVu, STIX and Computer Modern fonts that matplotlib distributes; see its licence files"
 )
@@ -37,9 +33,7 @@ class Accuracy(_Model):
     @staticmethod
     def of(accuracies: Sequence[float]) -> "Accuracy":
         """Of the accuracies of two or more episodes."""
-        n = len(accuracies)
-        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
-        return Accuracy(mean=fmean(accuracies), interval=quantile * stdev(accuracies) / n**0.5, episodes=n)
+        return Accuracy(mean=fmean(accuracies), interval=half_width(accuracies), episodes=len(accuracies))
 
 
 class BackboneManifest(_Model):
@@ -56,11 +50,6 @@ class BackboneManifest(_Model):
     data_licence: str
     validation: Accuracy
     versions: Mapping[str, str]
-
-
-def versions() -> dict[str, str]:
-    """The versions that may change a backbone's bytes."""
-    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
 def data_licence(train: str) -> str:

@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from pydantic import ValidationError
 
-from server.manifest import Accuracy, BackboneManifest, data_licence, versions
+from server.manifest import Accuracy, BackboneManifest, data_licence
+from server.versions import versions
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import digest, from_bytes, to_bytes
-from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.errors import ConfigurationError, StorageError
 from tinytrain_core.fewshot.datasets import ImageSource, is_glyphs, open_source
 from tinytrain_core.fewshot.meta_settings import MetaTrainingSettings
 from tinytrain_core.fewshot.meta_training import Progress, make_backbone
@@ -52,19 +54,42 @@ def training_source(data: str, settings: MetaTrainingSettings) -> ImageSource:
     return GlyphSource(split, seed=settings.seed, images_per_face=settings.images_per_face)
 
 
+def _claimed(file: Path) -> dict[str, Any]:
+    """The settings of the run that a folder holds.
+
+    Raises:
+        ConfigurationError: the file is damaged.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigurationError(f"{file} is damaged ({error}); give another --out") from None
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{file} holds {type(found).__name__}, not settings; give another --out")
+    return found
+
+
 def _claim(out: Path, settings: MetaTrainingSettings) -> None:
     """Make sure that the checkpoints in `out` are of these settings; the number of loading processes may differ.
 
     Raises:
-        ConfigurationError: they are of others.
+        ConfigurationError: they are of others, or it cannot be told.
+        StorageError: the folder cannot be written.
     """
     wanted = settings.model_dump(mode="json", exclude={"workers"})
     file = out / SETTINGS_FILE
-    if file.is_file() and (found := json.loads(file.read_text(encoding="utf-8"))) != wanted:
+    if file.is_file() and (found := _claimed(file)) != wanted:
         differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
         raise ConfigurationError(f"{out} holds a run with another {', '.join(differing)}; give another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    _save(file, (json.dumps(wanted, indent=2) + "\n").encode())
+
+
+def _save(file: Path, data: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    except OSError as error:
+        raise StorageError(f"cannot write {len(data)} bytes to {file}: {error.strerror}; give another --out") from error
 
 
 def _write(
@@ -84,11 +109,11 @@ def _write(
         data=f"{settings.train}, validated on {settings.validation}",
         data_licence=data_licence(settings.train),
         validation=Accuracy.of(accuracies),
-        versions=versions(),
+        versions=versions("matplotlib"),
     )
     file = out / f"{settings.name}.safetensors"
-    file.write_bytes(data)
-    file.with_suffix(".json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    _save(file, data)
+    _save(file.with_suffix(".json"), (manifest.model_dump_json(indent=2) + "\n").encode())
     return file
 
 
@@ -105,8 +130,9 @@ def meta_train(settings: MetaTrainingSettings, out: Path, command: str, progress
         ConfigurationError: the folder holds a run with other settings, or there is no such data.
         DataError: the data is not enough.
         BackboneError: a weight came out too large for half precision.
+        StorageError: the folder cannot be written.
     """
-    _claim(out, settings)
     train, validation = (training_source(data, settings) for data in (settings.train, settings.validation))
+    _claim(out, settings)
     backbone, accuracies = make_backbone(settings, train, validation, out, progress)
     return _write(out, settings, backbone, accuracies, command)

@@ -4,7 +4,6 @@ import os
 import shlex
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +11,14 @@ import torch
 import typer
 from rich.console import Console
 
-from simulations.population import NODES, class_counts, write_nodes
+from simulations.population import NODES, class_counts
 from simulations.progress import progress
 from simulations.reporting.summary import summarise
 from simulations.reporting.table import as_json, print_table
-from simulations.run_folder import prepare, read_run, write_html
+from simulations.run_folder import read_run, set_up, write_html
 from simulations.settings import FleetSettings, load_settings, parse_overrides
-from tinytrain_core.backbones.weights import from_bytes, read_bytes
+from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue
-from tinytrain_core.errors import TinyTrainError
 from tinytrain_core.selection.methods import METHODS
 
 PROGRAM = "tinytrain-sim"
@@ -35,13 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Format(StrEnum):
-    """How a command prints its result."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 Out = Annotated[Path, typer.Option(help="Where the results go; a former run in it is replaced.")]
@@ -175,12 +166,13 @@ def population(
     Example: tinytrain-sim population --devices 8 --out runs/population
     """
     settings = load_settings(config, _given(data=data, devices=devices, seed=seed) | parse_overrides(override or []))
-    prepare(out, settings, _command(), from_bytes(read_bytes(settings.backbone)).spec)
-    nodes = write_nodes(settings, out)
+    nodes = set_up(out, settings, _command())
     console, talk = _consoles(style)
     folder = (out / NODES).resolve()
     if style is Format.JSON:
-        console.print_json(data={"folder": str(folder), "nodes": nodes})
+        console.print_json(
+            data={"folder": str(folder), "nodes": [n.model_dump(mode="json", exclude_unset=True) for n in nodes]}
+        )
         return
     talk.print(_describe(settings), highlight=False, soft_wrap=True)
     talk.print(f"{len(nodes)} nodes are in {folder}", highlight=False, soft_wrap=True)
@@ -203,8 +195,4 @@ def report(
 def main() -> None:
     """The program: one clear message and the error's exit code when something is wrong."""
     torch.set_num_threads(1)
-    try:
-        app()
-    except TinyTrainError as error:
-        Console(stderr=True, soft_wrap=True).print(f"{PROGRAM}: {error}", style="red", markup=False, highlight=False)
-        sys.exit(error.exit_code)
+    run_cli(app, PROGRAM)

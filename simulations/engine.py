@@ -6,23 +6,20 @@ The one module here that imports `flwr`, and it does so late: Flower reads its e
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 from client.config import NODES_VARIABLE
-from server.config import RunSettings
+from server.config import MAX_DEADLINE_S, RunSettings
+from server.exchange import OnReports
 from server.results import REPORTS_FILE
-from simulations.population import NODES, write_nodes
-from simulations.run_folder import prepare
+from simulations.population import NODES
+from simulations.run_folder import set_up
 from simulations.settings import FleetSettings
-from tinytrain_core.backbones.weights import from_bytes, read_bytes
 from tinytrain_core.errors import FleetError, TinyTrainError
-from tinytrain_core.report import PersonalisationReport
-
-OnReports = Callable[[int, int, list[PersonalisationReport]], None]  # devices done, devices in all, new reports
 
 OBJECT_STORE_BYTES = 256 * 2**20  # a message holds one backbone; Ray would take a third of the machine
 SHARED = ("backbone", "rounds", "seed", "method", "steps", "learning_rate", "optimiser")  # with the server
@@ -70,8 +67,8 @@ def _quiet_flower() -> Iterator[None]:
 def server_settings(settings: FleetSettings, nodes: int, out: Path) -> RunSettings:
     """What the server is asked for. A node that waits for a free worker is not late, hence the longer deadline."""
     shared = {key: getattr(settings, key) for key in SHARED}
-    turns = ceil(nodes / settings.workers)
-    return RunSettings(**shared, deadline_s=settings.deadline_s * turns, min_nodes=nodes, out=str(out))
+    deadline_s = min(settings.deadline_s * ceil(nodes / settings.workers), MAX_DEADLINE_S)
+    return RunSettings(**shared, deadline_s=deadline_s, min_nodes=nodes, out=str(out))
 
 
 def _simulate(server: RunSettings, nodes: int, workers: int, on_reports: OnReports) -> None:
@@ -117,9 +114,7 @@ def run_fleet(settings: FleetSettings, out: Path, on_reports: OnReports, command
         ConfigurationError, DataError, BackboneError: found before anything is started.
         FleetError: the engine failed, or there was not one report.
     """
-    spec = from_bytes(read_bytes(settings.backbone)).spec
-    prepare(out, settings, command, spec)
-    nodes = len(write_nodes(settings, out))
+    nodes = len(set_up(out, settings, command))
     server = server_settings(settings, nodes, out)
     try:
         with _environment(QUIET | ONE_THREAD | {NODES_VARIABLE: str((out / NODES).resolve())}), _quiet_flower():

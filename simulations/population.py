@@ -5,24 +5,21 @@ writes for a real node, so that simulated and real nodes differ in nothing but w
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from client.config import DeviceConfig, NodeConfig
 from simulations.settings import FleetSettings
 from tinytrain_core.devices.profile import device_profile
 from tinytrain_core.fewshot.datasets import is_glyphs
 from tinytrain_core.fewshot.users import UserShare, user_source
-from tinytrain_core.seeds import generator
-
-__all__ = ["FleetSettings", "check_data", "class_counts", "device_classes", "node_configs", "write_nodes"]
+from tinytrain_core.seeds import Draw, generator
 
 NODES = "nodes"
 STORES = "stores"
 MICROCONTROLLER = "mcu"
-CLASS_DRAW = 0xC1A55  # names the draw of `device_classes` among those of a seed
 
 
 def class_counts(devices: int, mix: Mapping[str, float]) -> dict[str, int]:
@@ -37,10 +34,10 @@ def class_counts(devices: int, mix: Mapping[str, float]) -> dict[str, int]:
 
 
 def device_classes(settings: FleetSettings) -> list[str]:
-    """The class of each device, by its number; which device is of which class follows from the seed."""
+    """The class of each user's device, in the order of the users; who has which follows from the seed."""
     counts = class_counts(settings.devices, settings.mix)
     names = [name for name in sorted(counts) for _ in range(counts[name])]
-    order = generator(settings.seed, CLASS_DRAW).permutation(len(names))
+    order = generator(settings.seed, Draw.DEVICE_CLASSES).permutation(len(names))
     return [names[index] for index in order]
 
 
@@ -59,22 +56,23 @@ def _data(settings: FleetSettings) -> str:
     return settings.data if is_glyphs(settings.data) else str(Path(settings.data).expanduser().resolve())
 
 
-def _device(settings: FleetSettings, number: int, profile: str) -> dict[str, Any]:
-    return {
-        "number": number,
-        "profile": profile,
-        "data": _data(settings),
-        "user": _user(settings, number).model_dump(),
-        "shots": settings.shots,
-        "holdout": settings.holdout,
-    }
+def _device(settings: FleetSettings, user: int, profile: str) -> DeviceConfig:
+    """The device of a user. Users count from 0, devices from 1."""
+    return DeviceConfig(
+        number=user + 1,
+        profile=profile,
+        data=_data(settings),
+        user=_user(settings, user),
+        shots=settings.shots,
+        holdout=settings.holdout,
+    )
 
 
-def _hosted(settings: FleetSettings) -> Iterator[list[dict[str, Any]]]:
+def _hosted(settings: FleetSettings) -> Iterator[list[DeviceConfig]]:
     """The devices of each node: microcontrollers share gateways, every other device is a node of its own."""
-    waiting: list[dict[str, Any]] = []
-    for number, profile in enumerate(device_classes(settings)):
-        device = _device(settings, number, profile)
+    waiting: list[DeviceConfig] = []
+    for user, profile in enumerate(device_classes(settings)):
+        device = _device(settings, user, profile)
         if device_profile(profile).family != MICROCONTROLLER:
             yield [device]
             continue
@@ -98,27 +96,21 @@ def check_data(settings: FleetSettings) -> None:
         user_source(_data(settings), _user(settings, number))
 
 
-def node_configs(settings: FleetSettings, out: Path) -> list[dict[str, Any]]:
+def node_configs(settings: FleetSettings, out: Path) -> list[NodeConfig]:
     """The configuration of each node, in the order of their partition ids; nothing is written."""
     stores = out.resolve() / STORES
     return [
-        {"store": str(stores / str(partition)), "simulated": True, "devices": devices}
+        NodeConfig(store=stores / str(partition), simulated=True, devices=tuple(devices))
         for partition, devices in enumerate(_hosted(settings))
     ]
 
 
-def write_nodes(settings: FleetSettings, out: Path) -> list[dict[str, Any]]:
-    """Write `out/nodes/<partition-id>.yaml` for each node, in place of any that were there.
-
-    Raises:
-        ConfigurationError, DataError: the data cannot serve this fleet, as `check_data`.
-    """
-    check_data(settings)
-    configs = node_configs(settings, out)
+def write_nodes(nodes: Sequence[NodeConfig], out: Path) -> None:
+    """Write `out/nodes/<partition-id>.yaml` for each node, in place of any that were there."""
     folder = out / NODES
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    for partition, config in enumerate(configs):
-        (folder / f"{partition}.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    return configs
+    for partition, node in enumerate(nodes):
+        raw = node.model_dump(mode="json", exclude_unset=True)
+        (folder / f"{partition}.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")

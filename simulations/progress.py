@@ -1,16 +1,16 @@
 """Live progress of a run: a bar with an ETA in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from server.exchange import OnReports
 from tinytrain_core.report import Outcome, PersonalisationReport
 
-OnReports = Callable[[int, int, list[PersonalisationReport]], None]
 LINES = 20  # at most this many plain lines for a run
 
 

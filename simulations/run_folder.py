@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.results import REPORTS_FILE, RUN_FILE, read_reports
-from simulations.population import NODES, STORES
+from pydantic import BaseModel, ConfigDict
+
+from client.config import NodeConfig
+from server.results import REPORTS_FILE, RUN_FILE, RunRecord, read_record, read_reports
+from simulations.population import NODES, STORES, check_data, node_configs, write_nodes
 from simulations.reporting.html import RunFacts, render_html
 from simulations.settings import FleetSettings, build_settings
 from tinytrain_core.backbones.spec import BackboneSpec, load_spec
+from tinytrain_core.backbones.weights import from_bytes, read_bytes
 from tinytrain_core.errors import ConfigurationError, StorageError
 from tinytrain_core.report import PersonalisationReport
 
@@ -57,6 +61,35 @@ def prepare(out: Path, settings: FleetSettings, command: str, spec: BackboneSpec
         raise StorageError(f"cannot prepare {out}: {error.strerror}") from error
 
 
+def set_up(out: Path, settings: FleetSettings, command: str) -> list[NodeConfig]:
+    """Everything that a run needs, in `out`. A former run goes only once nothing can be wrong any more.
+
+    Returns:
+        The nodes, in the order of their partition ids; their files are written.
+
+    Raises:
+        ConfigurationError, DataError, BackboneError: the data cannot serve this fleet, as `check_data`, there is
+            no such backbone, it is damaged, or as `prepare`.
+        StorageError: the folder cannot be written.
+    """
+    spec = from_bytes(read_bytes(settings.backbone)).spec
+    check_data(settings)
+    nodes = node_configs(settings, out)
+    prepare(out, settings, command, spec)
+    write_nodes(nodes, out)
+    return nodes
+
+
+class FleetRecord(BaseModel):
+    """What is read of `fleet.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    command: str
+    architecture: str
+    settings: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Run:
     """A run as read from its folder; `server` is the server's own account of it."""
@@ -65,35 +98,23 @@ class Run:
     settings: FleetSettings
     spec: BackboneSpec
     reports: Sequence[PersonalisationReport]
-    server: dict[str, Any]
+    server: RunRecord
 
     @property
     def missing(self) -> dict[str, int]:
         """Cause -> nodes without a valid reply in the last round."""
-        last = self.server["rounds"][-1:]
-        return dict(sorted(Counter(entry["cause"] for r in last for entry in r["missing"]).items()))
+        last = self.server.rounds[-1:]
+        return dict(sorted(Counter(entry.cause for r in last for entry in r.missing).items()))
 
     @property
     def nodes(self) -> int:
         """Nodes of the last round."""
-        return max((len(r["nodes"]) for r in self.server["rounds"][-1:]), default=0)
+        return max((len(r.nodes) for r in self.server.rounds[-1:]), default=0)
 
     @property
     def bytes_sent(self) -> int:
         """Backbone bytes sent to nodes in all rounds."""
-        return sum(r["backbone_bytes_sent"] for r in self.server["rounds"])
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise ConfigurationError(f"no {file.name} in {file.parent}; is it the --out folder of a simulated run?")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigurationError(f"{file} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{file} holds {type(content).__name__}; expected an object")
-    return content
+        return sum(r.backbone_bytes_sent for r in self.server.rounds)
 
 
 def read_run(out: Path) -> Run:
@@ -103,12 +124,9 @@ def read_run(out: Path) -> Run:
         ConfigurationError: there is none, or one of its files is damaged.
         EgressError: a line of its reports is not a valid report.
     """
-    fleet, server = _read_json(out / FLEET_FILE), _read_json(out / RUN_FILE)
-    absent = [key for key in ("command", "architecture", "settings") if key not in fleet]
-    if absent:
-        raise ConfigurationError(f"{out / FLEET_FILE} lacks {', '.join(absent)}; run the fleet again")
-    settings = build_settings(fleet["settings"])
-    return Run(fleet["command"], settings, load_spec(fleet["architecture"]), read_reports(out), server)
+    fleet, server = read_record(out / FLEET_FILE, FleetRecord), read_record(out / RUN_FILE, RunRecord)
+    settings = build_settings(fleet.settings)
+    return Run(fleet.command, settings, load_spec(fleet.architecture), read_reports(out), server)
 
 
 def _facts(run: Run) -> RunFacts:
@@ -116,16 +134,24 @@ def _facts(run: Run) -> RunFacts:
     settings["mix"] = ", ".join(f"{name}: {weight:g}" for name, weight in run.settings.mix.items())
     settings["backbone"] = run.settings.backbone or "the shipped one"
     provenance = {
-        "backbone": f"{run.spec.name}, sha256 {run.server['backbone_digest'][:16]}…",
+        "backbone": f"{run.spec.name}, sha256 {run.server.backbone_digest[:16]}…",
         "sent": f"{run.bytes_sent / 2**20:.1f} MiB of backbone to {run.nodes} nodes; back came numbers only",
-        "versions": ", ".join(f"{name} {version}" for name, version in run.server["versions"].items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in run.server.versions.items()),
     }
     title = f"A fleet of {run.settings.devices} simulated devices"
     return RunFacts(title, run.command, settings, provenance, run.missing)
 
 
 def write_html(out: Path, run: Run) -> Path:
-    """Make the page of a run; the same reports give the same bytes."""
+    """Make the page of a run; the same reports give the same bytes.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
     file = out / HTML_FILE
-    file.write_text(render_html(run.reports, _facts(run), run.spec), encoding="utf-8")
+    text = render_html(run.reports, _facts(run), run.spec)
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error.strerror}") from error
     return file

@@ -8,10 +8,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from client.config import Images
+from server.config import MAX_DEADLINE_S, known_optimiser
 from tinytrain_core.devices.profile import device_profile
 from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.selection.methods import method_by_name
+from tinytrain_core.wire import MAX_DEVICES_PER_NODE
 
 MAX_DEVICES = 10_000
 DEMO = "demo"
@@ -38,12 +41,12 @@ class FleetSettings(BaseModel):
 
     devices: int = Field(ge=1, le=MAX_DEVICES)
     mix: dict[str, float] = Field(min_length=1)
-    gateway_size: int = Field(ge=1, le=1000)
+    gateway_size: int = Field(ge=1, le=MAX_DEVICES_PER_NODE)
     data: str = Field(min_length=1)
     min_ways: int = Field(ge=2)
     max_ways: int = Field(ge=2)
-    shots: int = Field(ge=1)
-    holdout: int = Field(ge=1)
+    shots: Images
+    holdout: Images
     backbone: str
     method: str
     steps: int = Field(STEPS, ge=0, le=10_000)
@@ -52,7 +55,7 @@ class FleetSettings(BaseModel):
     seed: int = Field(ge=0, lt=2**31)
     rounds: int = Field(ge=1, le=1000)
     workers: int = Field(ge=1, le=256)
-    deadline_s: float = Field(gt=0)
+    deadline_s: float = Field(gt=0, le=MAX_DEADLINE_S)
 
     @field_validator("mix")
     @classmethod
@@ -69,6 +72,11 @@ class FleetSettings(BaseModel):
     @classmethod
     def _known_method(cls, method: str) -> str:
         return method_by_name(method).name
+
+    @field_validator("optimiser")
+    @classmethod
+    def _known_optimiser(cls, optimiser: str) -> str:
+        return known_optimiser(optimiser)
 
     @model_validator(mode="after")
     def _ordered_ways(self) -> "FleetSettings":
@@ -115,7 +123,7 @@ def build_settings(raw: Mapping[str, Any]) -> FleetSettings:
 
     Raises:
         ConfigurationError: an unknown key, a wrong type or a value out of range, with its key; an unknown
-            device class or method.
+            device class, method or optimiser.
     """
     try:
         return FleetSettings.model_validate(demo_defaults() | dict(raw))
@@ -127,15 +135,22 @@ def build_settings(raw: Mapping[str, Any]) -> FleetSettings:
         raise ConfigurationError("; ".join(problems) + hint) from None
 
 
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file} cannot be read as YAML: {error}") from None
+
+
 def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> FleetSettings:
     """Settings from a YAML file and overrides, the latter stronger, on top of the demo's.
 
     Raises:
-        ConfigurationError: there is no such file, or as `build_settings`.
+        ConfigurationError: there is no such file, it is not YAML in UTF-8, or as `build_settings`.
     """
     raw: dict[str, Any] = {}
     if config is not None:
         if not config.is_file():
             raise ConfigurationError(f"no configuration file at {config}")
-        raw = _read_yaml(config.read_text(), str(config))
+        raw = _read_yaml(_text(config), str(config))
     return build_settings(raw | dict(overrides or {}))

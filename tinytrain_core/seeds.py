@@ -21,6 +21,7 @@ class Draw(IntEnum):
     HAND = 13
     HOLDOUT = 14
     AUGMENTATION = 15
+    DEVICE_CLASSES = 16
 
 
 def generator(*entropy: int) -> np.random.Generator:

@@ -5,20 +5,18 @@ after personalising is that of the adapted backbone on the holdout, also where t
 backbone: counting the better of the two on the images that chose between them would flatter the method.
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
-
-from scipy.stats import t as student_t
+from statistics import fmean
 
 from tinytrain_core.devices.profile import profile_by_number
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome, PersonalisationReport
+from tinytrain_core.statistics import half_width
 
-CONFIDENCE = 0.95
+UNKNOWN_DEVICE = 0
 UNKNOWN_CLASS = "unknown class"
 WHOLE_FLEET = "whole fleet"
 
@@ -48,8 +46,7 @@ def mean_of(values: Sequence[float]) -> Mean | None:
     mean = fmean(values)
     if len(values) == 1:
         return Mean(mean, None, None, 1)
-    quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
-    half = quantile * stdev(values) / math.sqrt(len(values))
+    half = half_width(values)
     return Mean(mean, mean - half, mean + half, len(values))
 
 
@@ -104,12 +101,19 @@ def class_title(profile: int) -> str:
 
 
 def latest(reports: Iterable[PersonalisationReport]) -> list[PersonalisationReport]:
-    """Each device's report of its last round, by device; a device counts once, however many rounds there were."""
-    last: dict[int, PersonalisationReport] = {}
-    for report in reports:
-        if report.device not in last or report.round >= last[report.device].round:
-            last[report.device] = report
-    return [last[device] for device in sorted(last)]
+    """Each device's report of its last round, by device; a device counts once, however many rounds there were.
+
+    Device 0 is nobody known, and two reports of one number in one round are of two devices: all of them stay.
+    Of the unknown, only those of the whole run's last round, because they may have a number in another.
+    """
+    given = list(reports)
+    last: dict[int, int] = {}
+    for report in given:
+        last[report.device] = max(last.get(report.device, 0), report.round)
+    if UNKNOWN_DEVICE in last:
+        last[UNKNOWN_DEVICE] = max(last.values())
+    kept = [report for report in given if report.round == last[report.device]]
+    return sorted(kept, key=lambda report: (report.device, report.model_dump_json()))
 
 
 def evaluated(reports: Iterable[PersonalisationReport]) -> list[PersonalisationReport]:

@@ -43,6 +43,17 @@ def test_init_writes_a_node_once(
     assert load_node_config(node).devices[0].profile == "pi_4"
 
 
+def test_init_makes_the_folder_or_says_why_not(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "init", "new/deep/node.yaml") == 0
+    assert load_node_config(place / "new" / "deep" / "node.yaml").devices[0].number == 1
+    (place / "file").write_text("")
+    assert call(monkeypatch, "init", "file/node.yaml") == 7
+    assert call(monkeypatch, "init", "new", "--force") == 7
+    assert capsys.readouterr().err.count("tinytrain-client: cannot write") == 2
+
+
 def test_plan_trains_and_keeps_nothing(
     node: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

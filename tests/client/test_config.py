@@ -36,6 +36,7 @@ def test_absolute_paths_and_glyphs_stay(tmp_path: Path) -> None:
         ({"colour": "red"}, "colour"),
         ({"number": "first"}, "devices.0.number"),
         ({"number": -1}, "devices.0.number"),
+        ({"number": 0}, "devices.0.number"),  # what a report says of a device that is not known
         ({"profile": "toaster"}, "toaster"),
         ({"shots": 0}, "devices.0.shots"),
         ({"compute_share": 1.5}, "devices.0.compute_share"),
@@ -98,6 +99,7 @@ def test_a_bare_simulation_takes_the_catalogue_in_turn(tmp_path: Path) -> None:
     assert [node.devices[0].profile for node in nodes] == [*catalogue(), next(iter(catalogue()))]
     assert all(node.simulated and node.store.is_relative_to(tmp_path) for node in nodes)
     assert len({node.store for node in nodes}) == len(nodes)
+    assert [node.devices[0].number for node in nodes] == list(range(1, len(nodes) + 1))
 
 
 @pytest.mark.parametrize("given", [{}, {"partition-id": 1}, {"partition-id": "1", "num-partitions": "2"}])

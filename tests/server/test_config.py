@@ -30,6 +30,9 @@ def test_dashes_become_underscores() -> None:
         ({"deadline-s": 0}, "deadline-s"),
         ({"learning-rate": float("nan")}, "learning-rate"),
         ({"method": "Not A Method"}, "method"),
+        ({"method": "magic"}, "unknown method 'magic'"),
+        ({"optimiser": "Adam"}, "unknown optimiser 'Adam'"),
+        ({"optimiser": 3}, "optimiser"),
         ({"seed": -1}, "seed"),
     ],
 )

@@ -50,7 +50,9 @@ def test_the_run_is_described_after_every_round(tmp_path: Path) -> None:
 def test_a_new_run_begins_afresh(tmp_path: Path) -> None:
     settings = RunSettings(out=str(tmp_path))
     Results(settings, "d").append(result(1, 1, 2))
-    Results(settings, "d").append(result(1, 3))
+    later = Results(settings, "d")
+    assert not (tmp_path / "run.json").exists()  # it would be about other reports
+    later.append(result(1, 3))
     assert [r.device for r in read_reports(tmp_path)] == [3]
 
 

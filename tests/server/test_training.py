@@ -8,7 +8,7 @@ from server.cli import main
 from server.manifest import Accuracy, read_manifest
 from server.training import load_training_settings, meta_train
 from tinytrain_core.backbones.weights import digest, from_bytes
-from tinytrain_core.errors import BackboneError, ConfigurationError, DataError
+from tinytrain_core.errors import BackboneError, ConfigurationError, DataError, StorageError
 from tinytrain_core.fewshot.meta_settings import MetaTrainingSettings
 
 TINY = {
@@ -104,6 +104,19 @@ def test_checkpoints_of_other_settings_are_not_continued(config: Path, tmp_path:
         meta_train(settings.model_copy(update={"workers": 1}), tmp_path / "out", "", stop)
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_damaged_settings_of_a_folder_are_a_configuration_error(config: Path, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "settings.json").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"settings\.json"):
+        meta_train(load_training_settings(config), tmp_path / "out", "", ignore)
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="another --out"):
+        meta_train(load_training_settings(config), config / "out", "", ignore)
+
+
 def test_the_interval_is_students() -> None:
     accuracy = Accuracy.of([0.5, 0.7, 0.9])
     assert accuracy.mean == pytest.approx(0.7)
@@ -134,6 +147,7 @@ def test_wrong_files_and_data_are_typed_errors(tmp_path: Path) -> None:
     settings = MetaTrainingSettings.model_validate(TINY | {"train": str(tmp_path / "empty")})
     with pytest.raises(DataError, match="no images"):
         meta_train(settings, tmp_path / "out", "", ignore)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "server" / "configs").glob("*.yaml")))

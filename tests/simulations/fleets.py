@@ -18,7 +18,7 @@ def make_report(device: int, profile: int, before: float, after: float, **fields
         "support_images": 25,
         "holdout_images": 50,
         "updated_weights": 100,
-        "updated_layers": 1,
+        "updated_channels": [1],
         "live_memory_bytes": 500,
         "memory_budget_bytes": 1000,
         "backward_macs": 10,
@@ -26,9 +26,10 @@ def make_report(device: int, profile: int, before: float, after: float, **fields
         "estimated_s": 2.0,
         "estimated_j": 3.0,
     }
-    return PersonalisationReport(
-        device=device, profile=profile, accuracy_before=before, accuracy_after=after, **(common | fields)
-    )
+    common |= fields
+    layers = sum(channels > 0 for channels in common["updated_channels"])
+    accuracies = {"accuracy_before": before, "accuracy_after": after}
+    return PersonalisationReport(device=device, profile=profile, updated_layers=layers, **accuracies, **common)
 
 
 def make_folder(folder: Path, images: dict[str, int]) -> Path:

@@ -1,5 +1,6 @@
 import json
 import sys
+import zipfile
 
 import pytest
 
@@ -35,6 +36,9 @@ def test_help_teaches(run, command):
         (("fleet", "--method", "magic"), 2, "unknown method 'magic'"),
         (("fleet", "-o", "mix={pdp11: 1}"), 2, "unknown device 'pdp11'"),
         (("fleet", "-o", "colour=red"), 2, "colour"),
+        (("fleet", "-o", "optimiser=magic"), 2, "unknown optimiser 'magic'"),
+        (("fleet", "-o", "shots=1000"), 2, "shots"),
+        (("fleet", "."), 2, "no configuration file"),
         (("fleet", "missing.yaml"), 2, "no configuration file"),
         (("fleet", "-o", "backbone=missing.safetensors"), 2, "no backbone"),
         (("report", "nowhere"), 2, "simulated run"),
@@ -46,6 +50,40 @@ def test_a_mistake_is_one_message_and_an_exit_code(run, arguments, code, words):
     assert words in err
     assert "Traceback" not in err + out
     assert err.count("tinytrain-sim:") == 1
+
+
+@pytest.fixture
+def bad_data(tmp_path):
+    """Folders and a zip that serve nobody, and a file of settings with a key too many."""
+    (tmp_path / "empty").mkdir()
+    make_folder(tmp_path / "single", dict.fromkeys("abcdefgh", 1))
+    make_folder(tmp_path / "good", dict.fromkeys("abcdefgh", 9))
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("../../outside/a.png", b"x")
+    (tmp_path / "keys.yaml").write_text("devices: 2\ncolour: red\n")
+    (tmp_path / "latin.yaml").write_bytes("data: Bücher\n".encode("latin-1"))
+
+
+@pytest.mark.usefixtures("bad_data")
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--data", "empty"), 3, "no images"),
+        (("--data", "single"), 3, "a user needs 5 classes; 0 of 8"),
+        (("--data", "evil.zip"), 3, "escapes"),
+        (("--data", "missing"), 2, "no folder"),
+        (("--data", "good", "--method", "magic"), 2, "unknown method 'magic'"),
+        (("--data", "good", "-o", "mix={pdp11: 1}"), 2, "unknown device 'pdp11'"),
+        (("keys.yaml", "--data", "good"), 2, "colour"),
+        (("latin.yaml",), 2, "latin.yaml"),
+    ],
+)
+def test_a_fleet_that_cannot_start_says_why_and_leaves_nothing(run, tmp_path, mcunet_file, arguments, code, words):
+    found, out, err = run("fleet", *arguments, "--devices", "2", "-o", f"backbone={mcunet_file}", "--out", "results")
+    assert (found, err.count("tinytrain-sim:")) == (code, 1)
+    assert words in err
+    assert "Traceback" not in err + out
+    assert not (tmp_path / "results").exists()
 
 
 def test_bad_data_is_an_error_of_the_data(run, tmp_path, mcunet_file):

@@ -62,7 +62,7 @@ def test_a_fleet_runs_and_prints_its_figures(place, two_workers):
 
 def test_its_folder_holds_the_run_and_the_page(place, two_workers):
     run = read_run(place / "out2")
-    assert [report.device for report in run.reports] == [0, 1, 2, 3, 4]
+    assert [report.device for report in run.reports] == [1, 2, 3, 4, 5]
     assert run.nodes == 3  # a gateway of three microcontrollers, and two Jetsons
     assert all(report.wall_s == 0 for report in run.reports)
     assert all(report.live_memory_bytes <= report.memory_budget_bytes for report in run.reports)
@@ -77,7 +77,7 @@ def test_what_a_device_learnt_stays_in_its_store(place, two_workers):
 
 def devices_with_deltas(out: Path, node: int) -> list[int]:
     store = Store(out / "stores" / str(node))
-    return [number for number in range(5) if store.deltas(number)]
+    return [number for number in range(1, 6) if store.deltas(number)]
 
 
 def test_the_number_of_workers_changes_no_report(place, two_workers):

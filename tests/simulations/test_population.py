@@ -3,10 +3,15 @@ import zipfile
 import pytest
 import yaml
 
-from client.config import load_node_config
-from simulations.population import class_counts, device_classes, node_configs, write_nodes
+from client.config import MAX_IMAGES, load_node_config
+from client.personaliser import personalise_node
+from server.config import MAX_DEADLINE_S
+from simulations.engine import server_settings
+from simulations.population import check_data, class_counts, device_classes, node_configs, write_nodes
+from simulations.run_folder import prepare, set_up
 from simulations.settings import demo_defaults, load_settings, parse_overrides
 from tests.simulations.fleets import make_folder
+from tinytrain_core.backbones.weights import digest, to_bytes
 from tinytrain_core.devices.profile import catalogue, device_profile
 from tinytrain_core.errors import (
     ConfigurationError,
@@ -15,6 +20,7 @@ from tinytrain_core.errors import (
     TooFewImagesError,
     UnsafeArchiveError,
 )
+from tinytrain_core.wire import PersonaliseRequest
 
 MIX = {"stm32h743": 2, "pi_4": 1, "jetson_nano": 1}
 
@@ -52,39 +58,39 @@ def test_the_population_follows_from_the_seed_alone(tmp_path):
 
 def test_gateways_host_microcontrollers_and_nothing_else(tmp_path):
     nodes = node_configs(settings(devices=20, gateway_size=4), tmp_path)
-    hosted = [[device["profile"] for device in node["devices"]] for node in nodes]
+    hosted = [[device.profile for device in node.devices] for node in nodes]
     families = [{device_profile(name).family for name in names} for names in hosted]
     assert all(len(names) == 1 or family == {"mcu"} for names, family in zip(hosted, families, strict=True))
     assert sorted(len(names) for names in hosted if names[0] == "stm32h743") == [2, 4, 4]
-    numbers = [device["number"] for node in nodes for device in node["devices"]]
-    assert sorted(numbers) == list(range(20))
+    numbers = [device.number for node in nodes for device in node.devices]
+    assert sorted(numbers) == list(range(1, 21))  # 0 is no device's number
 
 
 def test_every_device_is_its_own_user(tmp_path):
     nodes = node_configs(settings(), tmp_path)
-    devices = [device for node in nodes for device in node["devices"]]
-    assert all(device["user"]["number"] == device["number"] for device in devices)
-    assert {device["user"]["users"] for device in devices} == {9}
-    assert len({node["store"] for node in nodes}) == len(nodes)
+    devices = [device for node in nodes for device in node.devices]
+    assert all(device.user.number == device.number - 1 for device in devices)
+    assert {device.user.users for device in devices} == {9}
+    assert len({node.store for node in nodes}) == len(nodes)
 
 
 def test_what_is_written_is_what_a_node_reads(tmp_path):
     folder = make_folder(tmp_path / "images", dict.fromkeys("abcdefg", 40))
-    written = write_nodes(settings(data=str(folder), devices=3), tmp_path)
+    nodes = node_configs(settings(data=str(folder), devices=3), tmp_path)
+    write_nodes(nodes, tmp_path)
     files = sorted((tmp_path / "nodes").iterdir())
-    assert len(files) == len(written)
-    for partition, raw in enumerate(written):
-        node = load_node_config(tmp_path / "nodes" / f"{partition}.yaml")
+    assert len(files) == len(nodes)
+    for partition, node in enumerate(nodes):
+        assert load_node_config(tmp_path / "nodes" / f"{partition}.yaml") == node
         assert node.simulated
-        assert [d.number for d in node.devices] == [d["number"] for d in raw["devices"]]
         assert {d.profile for d in node.devices} <= set(catalogue())
         assert node.devices[0].data == str(folder)
 
 
 def test_nodes_of_a_former_fleet_are_gone(tmp_path):
     folder = make_folder(tmp_path / "images", dict.fromkeys("abcdefg", 40))
-    write_nodes(settings(data=str(folder), devices=4, mix={"pi_4": 1}), tmp_path)
-    write_nodes(settings(data=str(folder), devices=2, mix={"pi_4": 1}), tmp_path)
+    for devices in (4, 2):
+        write_nodes(node_configs(settings(data=str(folder), devices=devices, mix={"pi_4": 1}), tmp_path), tmp_path)
     assert sorted(path.name for path in (tmp_path / "nodes").iterdir()) == ["0.yaml", "1.yaml"]
 
 
@@ -101,20 +107,47 @@ def test_nodes_of_a_former_fleet_are_gone(tmp_path):
 def test_data_that_cannot_serve_the_fleet_is_refused_before_it_starts(tmp_path, images, error):
     folder = make_folder(tmp_path / "images", images)
     with pytest.raises(error):
-        write_nodes(settings(data=str(folder), devices=2, min_ways=3, max_ways=3), tmp_path)
-    assert not (tmp_path / "nodes").exists()
+        set_up(tmp_path / "out", settings(data=str(folder), devices=2, min_ways=3, max_ways=3), "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_in_the_data_destroys_no_former_run(tmp_path, mcunet):
+    out = tmp_path / "out"
+    prepare(out, settings(), "a former run", mcunet.spec)
+    (out / "reports.jsonl").write_text("dear results")
+    before = {path.name: path.read_text() for path in out.iterdir()}
+    with pytest.raises(ConfigurationError, match="no folder"):
+        set_up(out, settings(data=str(tmp_path / "typo")), "")
+    assert {path.name: path.read_text() for path in out.iterdir()} == before
+
+
+def test_one_broken_image_is_counted_and_the_fleet_goes_on(tmp_path, mcunet):
+    folder = make_folder(tmp_path / "images", dict.fromkeys("abcd", 8))
+    (folder / "a" / "image0x.png").write_bytes(b"not an image")
+    fleet = settings(data=str(folder), devices=2, mix={"pi_4": 1}, min_ways=4, max_ways=4, shots=2, holdout=2)
+    check_data(fleet)
+    data = to_bytes(mcunet)
+    request = PersonaliseRequest(digest=digest(data), method="last_layer", steps=1)
+    reports = [r for node in node_configs(fleet, tmp_path) for r in personalise_node(node, request, data)]
+    assert [(r.device, r.error) for r in reports] == [(1, 0), (2, 0)]
+    assert sum(r.rejected_images for r in reports) == 1  # no image is on two devices
+
+
+def test_a_large_fleet_has_a_deadline_that_the_server_takes(tmp_path):
+    assert server_settings(settings(devices=4000), 4000, tmp_path).deadline_s == MAX_DEADLINE_S
+    assert server_settings(settings(devices=9), 9, tmp_path).deadline_s == 600 * 5  # two workers
 
 
 def test_a_zip_whose_path_escapes_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../../outside/a.png", b"x")
     with pytest.raises(UnsafeArchiveError, match="escapes"):
-        write_nodes(settings(data=str(tmp_path / "evil.zip")), tmp_path / "out")
+        check_data(settings(data=str(tmp_path / "evil.zip")))
 
 
 def test_data_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="no folder"):
-        write_nodes(settings(data=str(tmp_path / "nowhere")), tmp_path)
+        check_data(settings(data=str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +163,11 @@ def test_data_that_is_not_there_is_refused(tmp_path):
         ({"method": "magic"}, "unknown method 'magic'.*tinytrain"),
         ({"min_ways": 8, "max_ways": 6}, "min_ways is 8, above max_ways 6"),
         ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"optimiser": "Adam"}, "unknown optimiser 'Adam'.*adam"),
+        ({"optimiser": 3}, "optimiser"),
+        ({"shots": MAX_IMAGES + 1}, "shots"),
+        ({"holdout": MAX_IMAGES + 1}, "holdout"),
+        ({"deadline_s": MAX_DEADLINE_S + 1}, "deadline_s"),
     ],
 )
 def test_wrong_settings_are_named(overrides, words):
@@ -144,10 +182,10 @@ def test_a_file_and_overrides_stack_up(tmp_path):
     assert (loaded.devices, loaded.steps, loaded.mix, loaded.learning_rate) == (7, 4, {"pi_4": 1.0}, 0.01)
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "devices: [", "devices: 3\nunknown_key: 1\n"])
-def test_a_file_that_is_not_settings_is_refused(tmp_path, text):
+@pytest.mark.parametrize("data", [b"- a\n- b\n", b"devices: [", b"devices: 3\nunknown_key: 1\n", b"data: \xff\xfe"])
+def test_a_file_that_is_not_settings_is_refused(tmp_path, data):
     file = tmp_path / "fleet.yaml"
-    file.write_text(text)
+    file.write_bytes(data)
     with pytest.raises(ConfigurationError):
         load_settings(file)
 

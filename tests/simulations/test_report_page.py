@@ -98,7 +98,7 @@ def test_the_page_names_failures_and_missing_nodes():
 
 
 @pytest.mark.parametrize(
-    "reports", [[], [failure(ErrorCode.NO_IMAGES)], [make_report(0, 2, 0.5, 0.5)], [make_report(0, 999, 0.0, 1.0)]]
+    "reports", [[], [failure(ErrorCode.NO_IMAGES)], [make_report(0, 2, 0.5, 0.5)], [make_report(0, 99, 0.0, 1.0)]]
 )
 def test_a_page_can_be_made_of_very_little(reports):
     assert "</html>" in page(reports)
@@ -155,6 +155,22 @@ def test_a_folder_of_somebody_else_is_not_touched(tmp_path):
 def test_a_damaged_record_is_refused(run_folder, content):
     (run_folder / FLEET_FILE).write_text(content)
     with pytest.raises(ConfigurationError, match=FLEET_FILE):
+        read_run(run_folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"backbone_digest": "a", "versions": {}, "rounds": [{}]}'])
+def test_a_damaged_account_of_the_server_is_refused(run_folder, content):
+    (run_folder / "run.json").write_text(content)
+    with pytest.raises(ConfigurationError, match=r"run\.json is damaged"):
+        read_run(run_folder)
+
+
+@pytest.mark.parametrize("spoilt", [b'{"schema_ver', b"[1, 2]", b"3", b"\xff", b""])
+def test_a_damaged_line_is_named(run_folder, spoilt):
+    file = run_folder / "reports.jsonl"
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([*lines[:2], spoilt, *lines[3:]]))
+    with pytest.raises(ConfigurationError, match=r"reports\.jsonl, line 3"):
         read_run(run_folder)
 
 

@@ -66,7 +66,7 @@ def test_a_device_over_its_budget_is_counted():
 
 
 def test_a_device_counts_once_by_its_last_round_in_any_order():
-    reports = [make_report(0, 2, 0.5, 0.6, round=1), make_report(0, 2, 0.5, 0.9, round=2), make_report(1, 2, 0.5, 0.5)]
+    reports = [make_report(1, 2, 0.5, 0.6, round=1), make_report(1, 2, 0.5, 0.9, round=2), make_report(2, 2, 0.5, 0.5)]
     shuffled = list(reports)
     random.Random(3).shuffle(shuffled)
     summary = summarise(shuffled)
@@ -75,8 +75,22 @@ def test_a_device_counts_once_by_its_last_round_in_any_order():
     assert summary.fleet.after.mean == pytest.approx(0.7)
 
 
+def test_an_unknown_device_replaces_nobody():
+    unknown = [failure(ErrorCode.CONFIGURATION, round_number=number) for number in (1, 2, 2)]
+    real = [make_report(1, 2, 0.5, 0.6, round=1), make_report(2, 2, 0.5, 0.9, round=2)]
+    fleet = summarise([*real, *unknown]).fleet
+    assert (fleet.devices, fleet.failed) == (4, 2)  # of the unknown, those of the last round
+    assert fleet.after.mean == pytest.approx(0.75)
+
+
+def test_two_devices_of_one_number_both_count():
+    fleet = summarise([make_report(1, 2, 0.5, 0.6), failure(ErrorCode.NO_IMAGES, 1, 2, 1)]).fleet
+    assert (fleet.devices, fleet.failed) == (2, 1)
+    assert fleet.after.mean == pytest.approx(0.6)
+
+
 def test_rows_follow_the_catalogue_and_unknown_classes_say_so():
-    titles = [row.title for row in summarise([make_report(0, 6, 0.5, 0.5), make_report(1, 999, 0.5, 0.5)]).rows]
+    titles = [row.title for row in summarise([make_report(0, 6, 0.5, 0.5), make_report(1, 99, 0.5, 0.5)]).rows]
     assert titles == ["Jetson Nano", UNKNOWN_CLASS]
 
 
