@@ -102,7 +102,7 @@ class FileSource:
     def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
         try:
             return decode_image(self.read(self.paths[class_index][image_index]), resolution)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise BadImageError(f"a file cannot be read: {type(error).__name__}") from error
 
 
