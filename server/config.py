@@ -1,9 +1,9 @@
 """The settings of one run of the server."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS, TrainingSettings
 from tinytrain_core.errors import ConfigurationError
@@ -12,13 +12,9 @@ from tinytrain_core.selection.methods import method_by_name
 MAX_DEADLINE_S = 7 * 86_400
 
 
-def known_optimiser(name: str) -> str:
-    """The name itself.
-
-    Raises:
-        ConfigurationError: the engine has no such optimiser.
-    """
-    return TrainingSettings(optimiser=name).optimiser
+# Names that exist; any other is a ConfigurationError that lists those that do.
+KnownMethod = Annotated[str, AfterValidator(lambda name: method_by_name(name).name)]
+KnownOptimiser = Annotated[str, AfterValidator(lambda name: TrainingSettings(optimiser=name).optimiser)]
 
 
 class RunSettings(BaseModel):
@@ -36,24 +32,14 @@ class RunSettings(BaseModel):
     backbone: str = ""
     rounds: int = Field(1, ge=1, le=1_000_000)
     seed: int = Field(0, ge=0, lt=2**31)
-    method: str = "tinytrain"
+    method: KnownMethod = "tinytrain"
     steps: int = Field(STEPS, ge=0, le=10_000)
     learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
-    optimiser: str = OPTIMISER
+    optimiser: KnownOptimiser = OPTIMISER
     deadline_s: float = Field(600.0, gt=0, le=MAX_DEADLINE_S)
     min_nodes: int = Field(1, ge=1)
     wait_for_nodes_s: float = Field(60.0, ge=0, le=86_400)
     out: str = Field("runs/latest", min_length=1)
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, method: str) -> str:
-        return method_by_name(method).name
-
-    @field_validator("optimiser")
-    @classmethod
-    def _known_optimiser(cls, optimiser: str) -> str:
-        return known_optimiser(optimiser)
 
 
 def settings_from_run_config(run_config: Mapping[str, Any]) -> RunSettings:

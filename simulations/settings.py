@@ -9,11 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from client.config import Images
-from server.config import MAX_DEADLINE_S, known_optimiser
+from server.config import MAX_DEADLINE_S, KnownMethod, KnownOptimiser
 from tinytrain_core.devices.profile import device_profile
 from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.selection.methods import method_by_name
 from tinytrain_core.wire import MAX_DEVICES_PER_NODE
 
 MAX_DEVICES = 10_000
@@ -48,10 +47,10 @@ class FleetSettings(BaseModel):
     shots: Images
     holdout: Images
     backbone: str
-    method: str
+    method: KnownMethod
     steps: int = Field(STEPS, ge=0, le=10_000)
     learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
-    optimiser: str = OPTIMISER
+    optimiser: KnownOptimiser = OPTIMISER
     seed: int = Field(ge=0, lt=2**31)
     rounds: int = Field(ge=1, le=1000)
     workers: int = Field(ge=1, le=256)
@@ -67,16 +66,6 @@ class FleetSettings(BaseModel):
         if not sum(mix.values()):
             raise ConfigurationError("mix: all weights are 0; give at least one device class a weight above 0")
         return mix
-
-    @field_validator("method")
-    @classmethod
-    def _known_method(cls, method: str) -> str:
-        return method_by_name(method).name
-
-    @field_validator("optimiser")
-    @classmethod
-    def _known_optimiser(cls, optimiser: str) -> str:
-        return known_optimiser(optimiser)
 
     @model_validator(mode="after")
     def _ordered_ways(self) -> "FleetSettings":

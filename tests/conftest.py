@@ -1,6 +1,7 @@
 """What every test stands on: one torch thread, no telemetry, and a small backbone with lively statistics."""
 
 import os
+from collections.abc import Iterator
 
 os.environ |= {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -61,3 +62,14 @@ def small() -> Backbone:
 @pytest.fixture(scope="session")
 def mcunet() -> Backbone:
     return random_backbone(load_spec("mcunet-5fps"))
+
+
+@pytest.fixture
+def flower_identity() -> Iterator[None]:
+    """What Flower's runtimes set before an app may make a message."""
+    from flwr.supercore.task_identity import TaskIdentity  # Flower reads its environment when it is imported
+
+    before = TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id
+    TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
+    yield
+    TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = before

@@ -78,7 +78,7 @@ class PersonalisationReport(BaseModel):
     measured_memory_bytes: Bytes = Field(0, description="measured peak of the same; 0 where not measured")
     paper_memory_bytes: Bytes = Field(0, description="as the paper charges it, at batch 1")
     memory_budget_bytes: Bytes = 0
-    backward_macs: Macs = Field(0, description="of one step and image")
+    backward_macs: Macs = Field(0, description="of one step and image; as live_memory_bytes for CANNOT_AFFORD")
     backward_macs_budget: Macs = 0
     full_train_backward_macs: Macs = Field(0, description="of one step and image, all weights updated")
     total_macs: Macs = Field(0, description="of the whole personalisation, selection included")

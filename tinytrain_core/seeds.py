@@ -1,7 +1,8 @@
 """Where every random number comes from: a `SeedSequence` over the integers that name the draw.
 
 There is no global seed. Two draws of one kind differ when their names differ, whoever makes them and in whatever
-order. A kind has names of one length (a SeedSequence pads with zeros) and a constant among them, below.
+order. A kind has names of one length (a SeedSequence pads with zeros) and a constant among them, below; only the
+images of glyphs are named without one, by seed, writer, character and number.
 """
 
 from enum import IntEnum

@@ -1,6 +1,6 @@
 """The promise on the wire: the bytes of a reply hold numbers, whatever the node's data, files and handlers are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,6 @@ import yaml
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.common.serde import message_to_proto
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
-from flwr.supercore.task_identity import TaskIdentity
 
 from client.app import GuardedApp, app
 from client.store import Store
@@ -20,19 +19,12 @@ from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome, PersonalisationReport, failure
 from tinytrain_core.wire import NodeProfile, PersonaliseRequest, ProfileRequest, validate_metrics
 
+pytestmark = pytest.mark.usefixtures("flower_identity")
+
 SECRET = "SECRETPLACE"
 NUMBERS_ONLY = {"Message", "RecordDict", "MetricRecord"}
 WEIGHTS = np.random.default_rng(0).normal(size=1000).astype(np.float32)
 Handler = Callable[[Message, Context], Message]
-
-
-@pytest.fixture(autouse=True)
-def _identity() -> Iterator[None]:
-    """What Flower's runtimes set before an app may make a message."""
-    before = TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id
-    TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
-    yield
-    TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = before
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The server's rounds against nodes that answer, fail, lie or stay silent, behind a grid that is not Flower's."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
-from flwr.supercore.task_identity import TaskIdentity
 
 from server.app import run
 from server.config import RunSettings
@@ -24,15 +23,9 @@ from tinytrain_core.errors import BackboneError, ConfigurationError, ErrorCode, 
 from tinytrain_core.report import PersonalisationReport, failure
 from tinytrain_core.wire import NodeProfile, PersonaliseRequest, parse_request, report_record
 
+pytestmark = pytest.mark.usefixtures("flower_identity")
+
 Node = Callable[[Message], Message | None]
-
-
-@pytest.fixture(autouse=True)
-def _identity() -> Iterator[None]:
-    before = TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id
-    TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
-    yield
-    TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = before
 
 
 class NodesGrid(Grid):

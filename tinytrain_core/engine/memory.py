@@ -61,10 +61,3 @@ class LiveBytes(TorchDispatchMode):
         if self._holders[storage] == 0:
             del self._holders[storage]
             self.now -= size
-
-
-def measured_peak(call: Callable[[], object]) -> int:
-    """The most live bytes at any moment of the call."""
-    with LiveBytes() as live:
-        call()
-    return int(live.peak)
