@@ -11,6 +11,8 @@ import torch
 import typer
 from rich.console import Console
 
+from client.config import NODES_VARIABLE
+from simulations.engine import FLOWER_QUIET, run_fleet
 from simulations.population import NODES, class_counts
 from simulations.progress import progress
 from simulations.reporting.summary import summarise
@@ -95,8 +97,6 @@ def _describe(settings: FleetSettings) -> str:
 
 
 def _run(settings: FleetSettings, out: Path, style: Format) -> None:
-    from simulations.engine import run_fleet
-
     console, talk = _consoles(style)
     talk.print(_describe(settings), highlight=False, soft_wrap=True)
     start_s = time.monotonic()
@@ -176,7 +176,8 @@ def population(
         return
     talk.print(_describe(settings), highlight=False, soft_wrap=True)
     talk.print(f"{len(nodes)} nodes are in {folder}", highlight=False, soft_wrap=True)
-    usage = f'TINYTRAIN_NODES={folder} flwr run . local --federation-config "num-supernodes={len(nodes)}" --stream'
+    variables = " ".join(f"{name}={value}" for name, value in (FLOWER_QUIET | {NODES_VARIABLE: str(folder)}).items())
+    usage = f'{variables} flwr run . local --federation-config "num-supernodes={len(nodes)}" --stream'
     talk.print(f"run them with: {usage}", highlight=False, soft_wrap=True, markup=False)
 
 

@@ -23,10 +23,13 @@ from tinytrain_core.errors import FleetError, TinyTrainError
 
 OBJECT_STORE_BYTES = 256 * 2**20  # a message holds one backbone; Ray would take a third of the machine
 SHARED = ("backbone", "rounds", "seed", "method", "steps", "learning_rate", "optimiser")  # with the server
-QUIET = {
+# Whatever starts Flower: no telemetry, no update check, and no installing of what is installed.
+FLOWER_QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+}
+QUIET = FLOWER_QUIET | {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }

@@ -104,6 +104,8 @@ def test_a_population_is_written_and_told(run, tmp_path, mcunet_file):
     assert len(list((tmp_path / "fleet" / "nodes").iterdir())) == len(told["nodes"])
     _, text, _ = run("population", *flags, "--out", "fleet")
     assert "TINYTRAIN_NODES=" in text
+    assert "FLWR_TELEMETRY_ENABLED=0" in text
+    assert "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1" in text
     assert f"num-supernodes={len(told['nodes'])}" in text
 
 
