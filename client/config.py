@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tinytrain_core.devices.profile import DeviceProfile, catalogue, device_profile
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.fewshot.datasets import GLYPHS, is_glyphs
+from tinytrain_core.fewshot.sources import GLYPHS, is_glyphs
 from tinytrain_core.fewshot.users import UserShare
 from tinytrain_core.wire import MAX_DEVICES_PER_NODE
 

@@ -1,8 +1,9 @@
 """A device's private images as one task: what it learns from, and the holdout that it judges itself by."""
 
 from client.config import DeviceConfig
-from tinytrain_core.fewshot.datasets import ImageSource, open_source
+from tinytrain_core.fewshot.datasets import ImageSource
 from tinytrain_core.fewshot.episodes import Episode, personal_episode
+from tinytrain_core.fewshot.sources import open_source
 from tinytrain_core.fewshot.users import user_source
 from tinytrain_core.seeds import Draw, generator
 

@@ -1,61 +1,57 @@
-"""Meta-training from a configuration file to a backbone's file and manifest."""
+"""Meta-training from a configuration file to backbone files, their manifests and model cards."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
 from pydantic import ValidationError
 
-from server.manifest import Accuracy, BackboneManifest, data_licence
+from server.files import write_file
+from server.manifest import Accuracy, TrainedManifest, data_licence, facts_of
 from server.versions import versions
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import load_spec
-from tinytrain_core.backbones.weights import digest, from_bytes, to_bytes
-from tinytrain_core.errors import ConfigurationError, StorageError
-from tinytrain_core.fewshot.datasets import ImageSource, is_glyphs, open_source
-from tinytrain_core.fewshot.meta_settings import MetaTrainingSettings
-from tinytrain_core.fewshot.meta_training import Progress, make_backbone
+from tinytrain_core.backbones.weights import digest, from_bytes, read_bytes, to_bytes
+from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.fewshot.sources import expanded_path
+from tinytrain_core.meta_training.loop import Progress, Snapshot
+from tinytrain_core.meta_training.pipeline import read_data, train_backbone
+from tinytrain_core.meta_training.settings import RANDOM, EpisodicPhase, MetaTrainingSettings
+from tinytrain_core.meta_training.start import read_start
 
 SETTINGS_FILE = "settings.json"
+BEST: Literal["best"] = "best"
+LAST: Literal["last"] = "last"
 
 
 def load_training_settings(path: Path) -> MetaTrainingSettings:
     """Read the settings of a meta-training.
 
     Raises:
-        ConfigurationError: no such file, not YAML, an unknown key, a wrong type, or an unknown architecture.
+        ConfigurationError: no such file, not YAML, an unknown key, a wrong type, an unknown architecture, or one
+            that has no feature mix to train.
     """
     if not path.is_file():
         raise ConfigurationError(f"no configuration at {path}; server/configs/ has examples")
     try:
         settings = MetaTrainingSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(f"{path} does not configure a meta-training: {wrong}") from None
-    load_spec(settings.backbone)
+    except (yaml.YAMLError, ValueError) as error:  # YAML's own, and those of a wrong date or of bytes that are no text
+        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    spec = load_spec(settings.backbone)
+    mix_only = any(isinstance(phase, EpisodicPhase) and phase.layers == "mix" for phase in settings.phases)
+    if mix_only and spec.convs[-1].kind != "mix":
+        raise ConfigurationError(f"{path} trains `layers: mix`, but {spec.name} has no feature mix")
     return settings
 
 
-def training_source(data: str, settings: MetaTrainingSettings) -> ImageSource:
-    """The images that `data` names; glyphs as often in each typeface, and by the writers, that the settings say.
-
-    Raises:
-        ConfigurationError, DataError: as `open_source`.
-    """
-    if not is_glyphs(data):
-        return open_source(data)
-    from tinytrain_core.fewshot.glyphs import GlyphSource  # draws with matplotlib, which takes a while to import
-
-    split = data.partition(":")[2] or "train"
-    return GlyphSource(split, seed=settings.seed, images_per_face=settings.images_per_face)
-
-
 def _claimed(file: Path) -> dict[str, Any]:
-    """The settings of the run that a folder holds.
+    """The settings of the run that a folder holds; keys that are newer than the run have their defaults.
 
     Raises:
         ConfigurationError: the file is damaged.
@@ -66,55 +62,77 @@ def _claimed(file: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{file} is damaged ({error}); give another --out") from None
     if not isinstance(found, dict):
         raise ConfigurationError(f"{file} holds {type(found).__name__}, not settings; give another --out")
-    return found
+    try:
+        return MetaTrainingSettings.model_validate(found).model_dump(mode="json")
+    except ValidationError:
+        return found
 
 
-def _claim(out: Path, settings: MetaTrainingSettings) -> None:
-    """Make sure that the checkpoints in `out` are of these settings; the number of loading processes may differ.
+def _check_claim(out: Path, settings: MetaTrainingSettings) -> None:
+    """Make sure that the checkpoints in `out` are of these settings.
 
     Raises:
         ConfigurationError: they are of others, or it cannot be told.
-        StorageError: the folder cannot be written.
     """
-    wanted = settings.model_dump(mode="json", exclude={"workers"})
+    wanted = settings.model_dump(mode="json")
     file = out / SETTINGS_FILE
     if file.is_file() and (found := _claimed(file)) != wanted:
         differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
         raise ConfigurationError(f"{out} holds a run with another {', '.join(differing)}; give another --out")
-    _save(file, (json.dumps(wanted, indent=2) + "\n").encode())
 
 
-def _save(file: Path, data: bytes) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    except OSError as error:
-        raise StorageError(f"cannot write {len(data)} bytes to {file}: {error.strerror}; give another --out") from error
+def _claim(out: Path, settings: MetaTrainingSettings) -> None:
+    """Say in `out` whose checkpoints it holds.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    write_file(out / SETTINGS_FILE, (json.dumps(settings.model_dump(mode="json"), indent=2) + "\n").encode())
 
 
-def _write(
-    out: Path, settings: MetaTrainingSettings, backbone: Backbone, accuracies: list[float], command: str
-) -> Path:
-    """The backbone in half precision, which is what a fleet gets, and its manifest."""
-    data = to_bytes(backbone, torch.float16)
-    from_bytes(data)  # no weight is too large for half precision
-    manifest = BackboneManifest(
-        name=settings.name,
-        architecture=backbone.spec.name,
-        sha256=digest(data),
-        bytes=len(data),
-        head_scale=backbone.head_scale,
-        made_by=command,
-        settings=settings,
-        data=f"{settings.train}, validated on {settings.validation}",
-        data_licence=data_licence(settings.train),
-        validation=Accuracy.of(accuracies),
-        versions=versions("matplotlib"),
-    )
-    file = out / f"{settings.name}.safetensors"
-    _save(file, data)
-    _save(file.with_suffix(".json"), (manifest.model_dump_json(indent=2) + "\n").encode())
-    return file
+@dataclass(frozen=True)
+class _Writer:
+    """Writes a backbone in half precision, which is what a fleet gets, and its manifest."""
+
+    settings: MetaTrainingSettings
+    out: Path
+    command: str
+    start: str
+
+    def file(self, label: str) -> Path:
+        name = self.settings.name
+        return self.out / (f"{name}.safetensors" if label == BEST else f"{name}.{label}.safetensors")
+
+    def write(self, snapshot: Snapshot) -> None:
+        data = to_bytes(snapshot.backbone, torch.float16)
+        from_bytes(data)  # no weight is too large for half precision
+        for label in (LAST, BEST) if snapshot.is_best else (LAST,):
+            manifest = self._manifest(label, snapshot, data)
+            write_file(self.file(label), data)
+            write_file(self.file(label).with_suffix(".json"), (manifest.model_dump_json(indent=2) + "\n").encode())
+
+    def _manifest(self, label: Literal["best", "last"], snapshot: Snapshot, data: bytes) -> TrainedManifest:
+        return TrainedManifest(
+            name=self.settings.name,
+            **facts_of(snapshot.backbone, data),
+            made_by=self.command,
+            data_licence=data_licence(self.settings.train),
+            versions=versions("matplotlib"),
+            label=label,
+            start=self.start,
+            phase=snapshot.phase,
+            step=snapshot.step,
+            settings=self.settings,
+            validation={name: Accuracy.of(values) for name, values in snapshot.validation.accuracies.items()},
+        )
+
+
+def _start(settings: MetaTrainingSettings) -> tuple[Backbone | None, str]:
+    """The backbone that a run starts from, None for random weights, and what the manifest says of it."""
+    if settings.start == RANDOM:
+        return None, RANDOM
+    file = expanded_path(settings.start)
+    return read_start(file, load_spec(settings.backbone), settings.seed), digest(read_bytes(file))
 
 
 def meta_train(settings: MetaTrainingSettings, out: Path, command: str, progress: Progress) -> Path:
@@ -124,15 +142,19 @@ def meta_train(settings: MetaTrainingSettings, out: Path, command: str, progress
         command: what to write down as the command that makes it again.
 
     Returns:
-        The backbone's file; its manifest is beside it, ending in `.json`.
+        The file of the backbone that validated best. The last one is beside it, and so are their manifests.
 
     Raises:
         ConfigurationError: the folder holds a run with other settings, or there is no such data.
         DataError: the data is not enough.
-        BackboneError: a weight came out too large for half precision.
+        BackboneError: the backbone to start from does not fit, or a weight came out too large for half precision.
+        TrainingDivergedError: a loss or gradient is not finite.
         StorageError: the folder cannot be written.
     """
-    train, validation = (training_source(data, settings) for data in (settings.train, settings.validation))
+    start, described = _start(settings)
+    writer = _Writer(settings, out, command, described)
+    _check_claim(out, settings)
+    data = read_data(settings, progress)
     _claim(out, settings)
-    backbone, accuracies = make_backbone(settings, train, validation, out, progress)
-    return _write(out, settings, backbone, accuracies, command)
+    train_backbone(settings, data, start, out, progress, writer.write)
+    return writer.file(BEST)

@@ -13,7 +13,7 @@ import yaml
 from client.config import DeviceConfig, NodeConfig
 from simulations.settings import FleetSettings
 from tinytrain_core.devices.profile import device_profile
-from tinytrain_core.fewshot.datasets import is_glyphs
+from tinytrain_core.fewshot.sources import is_glyphs
 from tinytrain_core.fewshot.users import UserShare, user_source
 from tinytrain_core.seeds import Draw, generator
 

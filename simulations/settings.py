@@ -28,7 +28,7 @@ class FleetSettings(BaseModel):
         devices: how many users, each with one device.
         mix: device class -> relative weight; shared out by largest remainder, so that the counts are exact.
         gateway_size: microcontrollers that one gateway node hosts; other devices are a node each.
-        data: as `tinytrain_core.fewshot.datasets.open_source` takes it.
+        data: as `tinytrain_core.fewshot.sources.open_source` takes it.
         min_ways, max_ways: classes of a user, drawn between the two.
         shots, holdout: images of a class to learn from, and to measure on, at most.
         backbone: a file, empty for the shipped one.

@@ -17,6 +17,9 @@ class Draw(IntEnum):
     PRETRAINING = 1
     EPISODE = 2
     VALIDATION = 3
+    VARIATION = 4
+    INITIALISATION = 5
+    EVALUATION = 6
     USER_CLASSES = 11
     DEAL = 12
     HAND = 13

@@ -19,12 +19,13 @@ from tinytrain_core.errors import (
     UnsafeArchiveError,
 )
 from tinytrain_core.fewshot import glyphs
-from tinytrain_core.fewshot.datasets import decode_image, folder_source, open_source, zip_source
+from tinytrain_core.fewshot.datasets import Subset, decode_image, folder_source, zip_source
 from tinytrain_core.fewshot.episodes import (
     personal_episode,
 )
 from tinytrain_core.fewshot.glyphs import GlyphSource
-from tinytrain_core.fewshot.users import Subset, UserShare, user_source
+from tinytrain_core.fewshot.sources import open_source
+from tinytrain_core.fewshot.users import UserShare, user_source
 from tinytrain_core.seeds import generator
 
 

@@ -8,9 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinytrain_core.errors import (
-    TooFewClassesError,
-)
+from tinytrain_core.errors import TooFewClassesError
 from tinytrain_core.fewshot.augment import Augmentation, draw_view, scale_pixels
 from tinytrain_core.fewshot.datasets import ImageClass
 from tinytrain_core.fewshot.episodes import (
@@ -38,19 +36,75 @@ def singles(*sizes: int) -> Fake:
     return Fake(*(ImageClass(f"c{k}", tuple(str(i) for i in range(n))) for k, n in enumerate(sizes)))
 
 
-group_lists = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=40)
+group_lists = st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=40)
+any_groups = given(group_lists, st.integers(1, 12), st.integers(1, 12), st.integers(0, 9))
+
+
+def split(groups: list[str], shots: int, n_query: int, seed: int) -> tuple[list[int], list[int]]:
+    return split_groups(ImageClass("x", tuple(groups)), shots, n_query, generator(seed))
+
+
+def sizes_of(groups: list[str], images: list[int]) -> Counter[str]:
+    return Counter(groups[i] for i in images)
 
 
 @settings(deadline=None)
-@given(group_lists, st.integers(1, 12), st.integers(0, 9))
-def test_sides_never_share_a_group(groups: list[str], n_query: int, seed: int) -> None:
-    image_class = ImageClass("x", tuple(groups))
-    support, query = split_groups(image_class, n_query, generator(seed))
-    assert not {groups[i] for i in support} & {groups[i] for i in query}
-    assert len(query) <= n_query
-    assert len(set(support)) == len(support) >= 1
-    if image_class.distinct_groups > 1:
-        assert query
+@any_groups
+def test_sides_never_share_a_group(groups: list[str], shots: int, n_query: int, seed: int) -> None:
+    support, query = split(groups, shots, n_query, seed)
+    on_support, on_query = sizes_of(groups, support), sizes_of(groups, query)
+    assert not on_support.keys() & on_query.keys()
+    assert len({*support, *query}) == len(support) + len(query)
+    assert on_support == {group: groups.count(group) for group in on_support}  # all candidates of a group are there
+
+
+@settings(deadline=None)
+@any_groups
+def test_a_side_takes_from_its_groups_in_turns(groups: list[str], shots: int, n_query: int, seed: int) -> None:
+    for side in split(groups, shots, n_query, seed):
+        owners = [groups[i] for i in side]
+        turns = [owners[:k].count(owner) for k, owner in enumerate(owners)]
+        assert turns == sorted(turns)
+
+
+@settings(deadline=None)
+@any_groups
+def test_sizes_and_spread(groups: list[str], shots: int, n_query: int, seed: int) -> None:
+    support, query = split(groups, shots, n_query, seed)
+    left, taken = sizes_of(groups, support), sizes_of(groups, query)
+    assert support
+    assert (0 < len(query) <= n_query) or len(set(groups)) == 1
+    if len(query) < n_query:
+        assert len(left) == 1  # the last group stays for the support
+    elif len(taken) < n_query and len(left) > 1:
+        assert len(support) - max(left.values()) < shots  # one group more would have cost the support its shots
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 20), st.integers(0, 9))
+def test_many_tracks_give_each_query_image_its_own(shots: int, n_query: int, more: int, seed: int) -> None:
+    groups = [f"track{i}" for i in range(shots + n_query + more) for _ in range(3)]
+    support, query = split(groups, shots, n_query, seed)
+    assert len(sizes_of(groups, query)) == n_query
+    assert len(sizes_of(groups, support[:shots])) == shots
+
+
+def test_few_shots_leave_more_tracks_to_the_query() -> None:
+    groups = [f"track{i}" for i in range(6) for _ in range(5)]
+    spread = [len(sizes_of(groups, split(groups, shots, 5, seed=0)[1])) for shots in (1, 6, 11, 25)]
+    assert spread == [5, 4, 3, 1]
+
+
+@settings(deadline=None)
+@any_groups
+def test_what_the_fixed_sampler_calls_enough_is_enough(groups: list[str], shots: int, n_query: int, seed: int) -> None:
+    source = Fake(*[ImageClass("x", tuple(groups))] * 2)
+    try:
+        draws = sample_fixed(source, 2, shots, n_query, generator(seed))
+    except TooFewClassesError:
+        assert len(groups) < shots + n_query + max(Counter(groups).values()) - 1 or len(set(groups)) == 1
+    else:
+        assert {(len(draw.support), len(draw.query)) for draw in draws} == {(shots, n_query)}
 
 
 def test_fixed_sampler_gives_what_was_asked() -> None:

@@ -30,6 +30,11 @@ class Backbone:
         weights = tuple(w.to(dtype) for w in self.weights)
         return Backbone(self.spec, weights, tuple(b.to(dtype) for b in self.biases), self.head_scale)
 
+    def on(self, device: torch.device) -> "Backbone":
+        """The same backbone in the memory of another device."""
+        weights = tuple(w.to(device) for w in self.weights)
+        return Backbone(self.spec, weights, tuple(b.to(device) for b in self.biases), self.head_scale)
+
     def run(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Apply convolutions `start` to `stop` (exclusive; by default to the end), which open and close blocks.
 

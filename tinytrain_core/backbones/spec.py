@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Any
 
+from tinytrain_core.backbones.variants import NO_MIX, torchvision_rows, without_mix
 from tinytrain_core.errors import ConfigurationError
 
 IMAGE_CHANNELS = 3
@@ -163,13 +164,25 @@ def backbone_names() -> list[str]:
     return sorted(p.name.removesuffix(".json") for p in (files(__package__) / "specs").iterdir())
 
 
+def _raw_spec(name: str) -> dict[str, Any]:
+    if name in backbone_names():
+        content: dict[str, Any] = json.loads((files(__package__) / "specs" / f"{name}.json").read_text())
+        return content
+    if name.endswith(NO_MIX) and (whole := _raw_spec(name.removesuffix(NO_MIX)))["feature_mix"]:
+        return without_mix(whole)
+    if (rows := torchvision_rows(name)) is not None:
+        return rows
+    raise ConfigurationError(
+        f"unknown backbone {name!r}; the known ones are {', '.join(backbone_names())}, those with a feature mix "
+        f"followed by {NO_MIX}, and torchvision-mbv2-wX.XX"
+    )
+
+
 @lru_cache
 def load_spec(name: str) -> BackboneSpec:
-    """The architecture called `name`.
+    """The architecture called `name`: one that ships with the project, or one that follows from it (`variants`).
 
     Raises:
         ConfigurationError: no architecture has that name.
     """
-    if name not in backbone_names():
-        raise ConfigurationError(f"unknown backbone {name!r}; the known ones are {', '.join(backbone_names())}")
-    return spec_from_rows(json.loads((files(__package__) / "specs" / f"{name}.json").read_text()))
+    return spec_from_rows(_raw_spec(name))

@@ -39,6 +39,11 @@ def to_bytes(backbone: Backbone, dtype: torch.dtype = torch.float32) -> bytes:
     return safetensors.torch.save(tensors, {"tinytrain": json.dumps(header, sort_keys=True)})
 
 
+def is_backbone_file(path: Path) -> bool:
+    """Whether the file is, by its ending, one of this project and not somebody else's weights."""
+    return not str(path) or path == Path() or path.suffix == ".safetensors"
+
+
 def _header(data: bytes) -> dict[str, str]:
     """The project's own entry in the safetensors header."""
     length = int.from_bytes(data[:8], "little")

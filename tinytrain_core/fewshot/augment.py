@@ -34,18 +34,42 @@ def scale_pixels(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Colours:
+    """Drawn colour changes of N images, each (N, 1, 1, 1)."""
+
+    brightness: Tensor
+    saturation: Tensor
+    contrast: Tensor
+
+    def apply(self, images: Tensor, part: slice) -> Tensor:
+        """Change images (n, 3, R, R) in [-1, 1], which are the part `part` of the N, in place."""
+        images += self.brightness[part].to(images)
+        grey = images.mean(1, keepdim=True)
+        images.sub_(grey).mul_(self.saturation[part].to(images)).add_(grey)
+        mean = images.mean((1, 2, 3), keepdim=True)
+        return images.sub_(mean).mul_(self.contrast[part].to(images)).add_(mean)
+
+
+def draw_colours(n: int, brightness: float, saturation: float, contrast: float, generator: torch.Generator) -> Colours:
+    """Brightness added, uniform in +-; saturation and contrast factors uniform in 1 +-."""
+
+    def uniform(centre: float, spread: float) -> Tensor:
+        return torch.empty(n, 1, 1, 1).uniform_(centre - spread, centre + spread, generator=generator)
+
+    return Colours(uniform(0, brightness), uniform(1, saturation), uniform(1, contrast))
+
+
+@dataclass(frozen=True)
 class View:
     """One drawn augmentation of N images, so that it can be applied to a few of them at a time.
 
     Attributes:
         flip: whether all images are mirrored.
-        brightness, saturation, contrast: (N, 1, 1, 1). shifts: whole pixels down and right (N, 2).
+        shifts: whole pixels down and right (N, 2).
     """
 
     flip: bool
-    brightness: Tensor
-    saturation: Tensor
-    contrast: Tensor
+    colours: Colours
     shifts: Tensor
 
     def apply(self, images: Tensor, first: int) -> Tensor:
@@ -53,12 +77,7 @@ class View:
         part = slice(first, first + len(images))
         if self.flip:
             images = images.flip(3)
-        images += self.brightness[part].to(images)
-        grey = images.mean(1, keepdim=True)
-        images.sub_(grey).mul_(self.saturation[part].to(images)).add_(grey)
-        mean = images.mean((1, 2, 3), keepdim=True)
-        images.sub_(mean).mul_(self.contrast[part].to(images)).add_(mean)
-        return _translate(images, self.shifts[part])
+        return _translate(self.colours.apply(images, part), self.shifts[part])
 
 
 def _translate(images: Tensor, shifts: Tensor) -> Tensor:
@@ -78,11 +97,6 @@ def draw_view(n: int, resolution: int, settings: Augmentation, generator: torch.
     if float(torch.rand((), generator=generator)) >= settings.probability:
         return None
     flip = float(torch.rand((), generator=generator)) < settings.flip
-
-    def uniform(centre: float, spread: float) -> Tensor:
-        return torch.empty(n, 1, 1, 1).uniform_(centre - spread, centre + spread, generator=generator)
-
-    brightness, saturation = uniform(0, settings.brightness), uniform(1, settings.saturation)
+    colours = draw_colours(n, settings.brightness, settings.saturation, settings.contrast, generator)
     limit = int(resolution * settings.translation)
-    shifts = torch.randint(-limit, limit + 1, (n, 2), generator=generator)
-    return View(flip, brightness, saturation, uniform(1, settings.contrast), shifts)
+    return View(flip, colours, torch.randint(-limit, limit + 1, (n, 2), generator=generator))

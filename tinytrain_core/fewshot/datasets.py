@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -28,7 +28,7 @@ MAX_FILE_BYTES = 256 * 2**20
 RESIZE_RATIO = 256 / 224  # of the short side before the centre crop, as in PMF's test transform
 GROUP_PATTERN = re.compile(r"^(?P<group>.+)_\d+$")
 FAMILY_SEPARATOR = "__"
-GLYPHS = "glyphs"
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for a bad image
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,11 @@ class ImageSource(Protocol):
     @property
     def classes(self) -> tuple[ImageClass, ...]: ...
 
-    def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
+    def load(self, class_index: int, image_index: int, resolution: int, margin: float = RESIZE_RATIO) -> Tensor:
         """One image as uint8 (3, resolution, resolution).
+
+        Args:
+            margin: the central square of 1/margin of the short side is what is scaled; 1 takes all of it.
 
         Raises:
             BadImageError: the file is not an image.
@@ -71,8 +74,8 @@ class ImageSource(Protocol):
         ...
 
 
-def decode_image(data: bytes, resolution: int) -> Tensor:
-    """Decode, and scale the central square of 224/256 of the short side: uint8 (3, R, R).
+def decode_image(data: bytes, resolution: int, margin: float = RESIZE_RATIO) -> Tensor:
+    """Decode, and scale the central square of 1/margin of the short side: uint8 (3, R, R).
 
     Raises:
         BadImageError: the bytes are not an image, or one of more than 64 million pixels.
@@ -82,10 +85,15 @@ def decode_image(data: bytes, resolution: int) -> Tensor:
             if opened.width * opened.height > MAX_PIXELS:
                 raise BadImageError(f"the image has {opened.width} x {opened.height} pixels, limit {MAX_PIXELS}")
             image = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise BadImageError(f"not a readable image ({len(data)} bytes): {type(error).__name__}") from error
+    return scale_image(image, resolution, margin)
+
+
+def scale_image(image: Image.Image, resolution: int, margin: float = RESIZE_RATIO) -> Tensor:
+    """Scale the central square of 1/margin of the short side of an RGB image: uint8 (3, R, R)."""
     # The crop and the scaling in one, so that a long thin image never becomes a large one.
-    side = min(image.size) / RESIZE_RATIO
+    side = min(image.size) / margin
     left, top = (image.width - side) / 2, (image.height - side) / 2
     image = image.resize((resolution, resolution), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
@@ -99,11 +107,33 @@ class FileSource:
     classes: tuple[ImageClass, ...]
     read: Callable[[str], bytes] = field(repr=False)
 
-    def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
+    def load(self, class_index: int, image_index: int, resolution: int, margin: float = RESIZE_RATIO) -> Tensor:
         try:
-            return decode_image(self.read(self.paths[class_index][image_index]), resolution)
+            return decode_image(self.read(self.paths[class_index][image_index]), resolution, margin)
         except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise BadImageError(f"a file cannot be read: {type(error).__name__}") from error
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some images of some classes of a source."""
+
+    source: ImageSource
+    classes: tuple[ImageClass, ...]
+    indices: tuple[tuple[int, tuple[int, ...]], ...]  # per class: its index in the source, and its images'
+
+    def load(self, class_index: int, image_index: int, resolution: int, margin: float = RESIZE_RATIO) -> Tensor:
+        original, images = self.indices[class_index]
+        return self.source.load(original, images[image_index], resolution, margin)
+
+
+def subset(source: ImageSource, images: Mapping[int, tuple[int, ...]]) -> Subset:
+    """The part of a source that `images` names: per class, by its index, the images."""
+    originals = source.classes
+    classes = tuple(
+        ImageClass(originals[i].name, tuple(originals[i].groups[k] for k in kept)) for i, kept in images.items()
+    )
+    return Subset(source, classes, tuple(images.items()))
 
 
 def _group(name: str) -> str | None:
@@ -184,36 +214,3 @@ def zip_source(file: Path) -> FileSource:
     for name in names:
         _check_member(name)
     return _file_source(names, str(file), lambda name: _read_member(archive, name))
-
-
-@lru_cache(maxsize=4)
-def _zip_at(file: Path, modified_ns: int, size: int) -> FileSource:
-    """One open archive for all who read the same unchanged file; the stamp is only there to tell it apart."""
-    return zip_source(file)
-
-
-def _shared_zip(file: Path) -> FileSource:
-    if not file.is_file():
-        return zip_source(file)
-    stamp = file.stat()
-    return _zip_at(file.resolve(), stamp.st_mtime_ns, stamp.st_size)
-
-
-def is_glyphs(data: str) -> bool:
-    """Whether `data` names the embedded glyphs and not a path."""
-    return data.partition(":")[0] == GLYPHS
-
-
-def open_source(data: str, writer: int | None = None, seed: int = 0) -> ImageSource:
-    """The source that `data` names: `glyphs`, `glyphs:SPLIT`, a zip file, or a folder.
-
-    Args:
-        writer: for glyphs, whose hand the characters are in; None draws a new hand for every image.
-        seed: for glyphs, which population of writers.
-    """
-    if is_glyphs(data):
-        from tinytrain_core.fewshot.glyphs import GlyphSource  # matplotlib, which a device does not need
-
-        return GlyphSource(data.partition(":")[2] or "test", writer=writer, seed=seed)
-    path = Path(data).expanduser()
-    return _shared_zip(path) if path.suffix.lower() == ".zip" else folder_source(path)

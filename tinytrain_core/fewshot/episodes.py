@@ -8,6 +8,8 @@ nor a group of images that show the same thing.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +25,13 @@ MIN_VARIOUS_WAYS = 5
 MAX_QUERY = 10
 MAX_SUPPORT = 500
 MAX_CLASS_CONTRIBUTION = 100
+
+
+class Classes(Protocol):
+    """What tasks are drawn from; the images themselves are not needed for that."""
+
+    @property
+    def classes(self) -> tuple[ImageClass, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -54,24 +63,34 @@ class Episode:
     dropped_classes: int = 0
 
 
-def split_groups(image_class: ImageClass, n_query: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+def _interleaved(groups: list[list[int]]) -> list[int]:
+    """The first image of every group, then the second of every group, and so on."""
+    return [image for turn in zip_longest(*groups) for image in turn if image is not None]
+
+
+def split_groups(
+    image_class: ImageClass, shots: int, n_query: int, rng: np.random.Generator
+) -> tuple[list[int], list[int]]:
     """Shuffle a class into (support candidates, query images) that share no group.
 
-    Groups go to the query side until it has `n_query` images; the last group stays for the support.
+    Groups go to the query side until it has `n_query` images, and then as long as `shots` candidates stay for
+    the support, until each query image can be of another group. Both sides take from their groups in turns, so
+    that a side is not all one track. The last group stays for the support.
     """
     groups: dict[str, list[int]] = {}
     for index in rng.permutation(image_class.size).tolist():
         groups.setdefault(image_class.groups[index], []).append(index)
-    order = list(groups.values())
-    query: list[int] = []
-    while len(query) < n_query and len(order) > 1:
-        query += order.pop()
-    support = rng.permutation([index for group in order for index in group])
-    return [int(index) for index in support], query[:n_query]
+    support = list(groups.values())
+    query: list[list[int]] = []
+    while len(support) > 1 and (
+        sum(map(len, query)) < n_query or (len(query) < n_query and sum(map(len, support)) - len(support[-1]) >= shots)
+    ):
+        query.append(support.pop())
+    return _interleaved(support), _interleaved(query)[:n_query]
 
 
-def _draw_class(source: ImageSource, index: int, shots: int, n_query: int, rng: np.random.Generator) -> ClassDraw:
-    candidates, query = split_groups(source.classes[index], n_query, rng)
+def _draw_class(source: Classes, index: int, shots: int, n_query: int, rng: np.random.Generator) -> ClassDraw:
+    candidates, query = split_groups(source.classes[index], shots, n_query, rng)
     return ClassDraw(index, tuple(candidates[:shots]), tuple(query))
 
 
@@ -80,7 +99,7 @@ def _is_enough(image_class: ImageClass, images: int) -> bool:
     return image_class.distinct_groups > 1 and image_class.size - image_class.largest_group + 1 >= images
 
 
-def sample_fixed(source: ImageSource, ways: int, shots: int, n_query: int, rng: np.random.Generator) -> list[ClassDraw]:
+def sample_fixed(source: Classes, ways: int, shots: int, n_query: int, rng: np.random.Generator) -> list[ClassDraw]:
     """An N-way K-shot task over classes that have enough images.
 
     Raises:

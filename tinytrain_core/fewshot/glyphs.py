@@ -178,7 +178,8 @@ class GlyphSource:
             return draw_hand(rng)
         return draw_hand(generator(self.seed, Draw.HAND, self.writer), WRITER_ECCENTRICITY)
 
-    def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
+    def load(self, class_index: int, image_index: int, resolution: int, margin: float = 1.0) -> Tensor:
+        """As `ImageSource.load`; a character has no margin to leave out."""
         character = self.characters[class_index]
         face = self.classes[class_index].groups[image_index]
         entropy = (self.seed, 0 if self.writer is None else self.writer + 1, ord(character), image_index)

@@ -4,16 +4,15 @@ The groups of a class (tracks, typefaces, or single images) are dealt out among 
 that no image is on two devices. Glyphs are not dealt: every user is a writer and writes their own.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
 
 from tinytrain_core.errors import TooFewClassesError, TooFewImagesError
-from tinytrain_core.fewshot.datasets import ImageClass, ImageSource, is_glyphs, open_source
+from tinytrain_core.fewshot.datasets import ImageClass, ImageSource, subset
 from tinytrain_core.fewshot.episodes import MIN_WAYS, family_candidates
+from tinytrain_core.fewshot.sources import is_glyphs, open_source
 from tinytrain_core.seeds import Draw, generator
 
 MIN_GROUPS = 2
@@ -37,19 +36,6 @@ class UserShare(BaseModel):
         if self.max_ways < self.min_ways:
             raise ValueError(f"max_ways {self.max_ways} is below min_ways {self.min_ways}")
         return self
-
-
-@dataclass(frozen=True)
-class Subset:
-    """Some images of some classes of a source."""
-
-    source: ImageSource
-    classes: tuple[ImageClass, ...]
-    indices: tuple[tuple[int, tuple[int, ...]], ...]  # per class: its index in the source, and its images'
-
-    def load(self, class_index: int, image_index: int, resolution: int) -> Tensor:
-        original, images = self.indices[class_index]
-        return self.source.load(original, images[image_index], resolution)
 
 
 def _chosen_classes(classes: tuple[ImageClass, ...], open_classes: list[int], share: UserShare) -> list[int]:
@@ -118,8 +104,4 @@ def user_source(data: str, share: UserShare) -> ImageSource:
         message = f"a user needs {share.min_ways} classes; {usable} of {len(source.classes)} have images on both sides"
         raise (TooFewClassesError if len(source.classes) < share.min_ways else TooFewImagesError)(message)
     images = _written(source, share) if glyphs else _dealt(source, share)
-    originals = source.classes
-    classes = tuple(
-        ImageClass(originals[i].name, tuple(originals[i].groups[k] for k in kept)) for i, kept in images.items()
-    )
-    return Subset(source, classes, tuple(images.items()))
+    return subset(source, images)

@@ -1,0 +1,1 @@
+"""Off-line training of backbones that personalise well."""

@@ -1,0 +1,130 @@
+"""A whole run: images into memory, phase after phase, the best and the last backbone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tinytrain_core.backbones.folding import Backbone
+from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.fewshot.datasets import ImageSource
+from tinytrain_core.fewshot.sources import is_glyphs, join, open_source
+from tinytrain_core.meta_training.episodic import EpisodicModel
+from tinytrain_core.meta_training.loop import Loop, Model, Progress, Save
+from tinytrain_core.meta_training.mix import Mix
+from tinytrain_core.meta_training.pool import ImagePool, decode_pool
+from tinytrain_core.meta_training.settings import (
+    EpisodicPhase,
+    MetaTrainingSettings,
+    SupervisedPhase,
+    TrainingData,
+)
+from tinytrain_core.meta_training.supervised import SupervisedModel
+from tinytrain_core.meta_training.validation import Validator
+
+DECODING = "decode"
+
+
+def open_training_data(data: TrainingData, seed: int) -> ImageSource:
+    """The images of one source of the mix; glyphs as often in each typeface as the settings say."""
+    return join([_open(name, data.images_per_face, seed) for name in data.paths])
+
+
+def _open(name: str, images_per_face: int, seed: int) -> ImageSource:
+    if not is_glyphs(name):
+        return open_source(name)
+    from tinytrain_core.fewshot.glyphs import GlyphSource  # draws with matplotlib, which takes a while to import
+
+    return GlyphSource(name.partition(":")[2] or "train", seed=seed, images_per_face=images_per_face)
+
+
+def training_device(settings: MetaTrainingSettings) -> torch.device:
+    """Where to train.
+
+    Raises:
+        ConfigurationError: CUDA is wanted, and there is none.
+    """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError("device: cuda, but PyTorch sees no CUDA device; use cpu or auto")
+    cuda = settings.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def open_sources(settings: MetaTrainingSettings) -> list[ImageSource]:
+    """The training sources.
+
+    Raises:
+        ConfigurationError, DataError: as `open_source`.
+    """
+    return [open_training_data(data, settings.seed) for data in settings.train]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What a run looks at: the training images, in memory, and the validation tasks."""
+
+    mix: Mix
+    validator: Validator
+
+
+def _decode(
+    settings: MetaTrainingSettings, sources: list[ImageSource], device: torch.device, progress: Progress
+) -> Mix:
+    pools: list[ImagePool] = []
+    for data, source in zip(settings.train, sources, strict=True):
+
+        def show(done: int, total: int, name: str = data.name) -> None:
+            progress(f"{DECODING} {name}", done, total, {})
+
+        held = sum(pool.images.numel() for pool in pools if device.type == "cpu")
+        pools.append(decode_pool(source, settings.stored, show, held).to(device))
+    mix = Mix(settings.train, tuple(pools), settings.seed)
+    mix.check([phase for phase in settings.phases if isinstance(phase, EpisodicPhase)])
+    return mix
+
+
+def read_data(settings: MetaTrainingSettings, progress: Progress) -> RunData:
+    """The data of a run, and the certainty that it is enough for all phases.
+
+    Raises:
+        ConfigurationError, DataError: the data, or the device, is not there, or not enough.
+    """
+    device = training_device(settings)
+    validator = Validator(settings.validation, settings.seed)
+    validator.tasks  # noqa: B018 - what is not enough is found before the decoding, which takes minutes
+    return RunData(_decode(settings, open_sources(settings), device, progress), validator)
+
+
+def train_backbone(
+    settings: MetaTrainingSettings,
+    data: RunData,
+    start: Backbone | None,
+    out: Path,
+    progress: Progress,
+    save: Save,
+) -> None:
+    """Run all phases, continuing from the checkpoints in `out` where there are any.
+
+    Args:
+        start: a folded backbone to start from; None starts from random weights.
+        save: called after every validation.
+
+    Raises:
+        TrainingDivergedError: a loss, gradient or weight is not finite.
+        StorageError: a checkpoint cannot be read or written.
+    """
+    torch.set_num_threads(settings.threads)
+    best, model = -1.0, _first_model(settings, start, data.mix)
+    for number, phase in enumerate(settings.phases, 1):
+        if isinstance(phase, EpisodicPhase) and isinstance(model, SupervisedModel):
+            model = EpisodicModel(model.snapshot(), data.mix)
+        loop = Loop(phase, number, settings.checkpoint_every, out, data.validator, progress, save, best)
+        best = loop.run(model)
+
+
+def _first_model(settings: MetaTrainingSettings, start: Backbone | None, mix: Mix) -> Model:
+    if isinstance(settings.phases[0], SupervisedPhase):
+        return SupervisedModel(settings, mix)
+    if start is None:
+        start = SupervisedModel(settings, mix).snapshot()
+    return EpisodicModel(start, mix)

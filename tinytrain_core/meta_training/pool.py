@@ -1,0 +1,90 @@
+"""Training images decoded once and kept in memory, on the device that trains."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tinytrain_core.errors import BadImageError, ConfigurationError, DataError
+from tinytrain_core.fewshot.datasets import ImageClass, ImageSource
+
+MAX_SHARE_OF_RAM = 0.8
+
+
+@dataclass(frozen=True)
+class ImagePool:
+    """All readable images of a source.
+
+    Attributes:
+        images: uint8 (N, 3, S, S), or (N, 1, S, S) where all of them are grey.
+        first: per class, the index of its first image.
+        rejected: images that could not be decoded.
+    """
+
+    classes: tuple[ImageClass, ...]
+    images: Tensor
+    first: tuple[int, ...]
+    rejected: int
+
+    def index(self, class_index: int, image_index: int) -> int:
+        """Where an image of a class is in `images`."""
+        return self.first[class_index] + image_index
+
+    def take(self, indices: Tensor) -> Tensor:
+        """Images uint8 (len(indices), 3, S, S)."""
+        return self.images[indices.to(self.images.device)].expand(-1, 3, -1, -1)
+
+    def to(self, device: torch.device) -> "ImagePool":
+        """The same images in the memory of `device`."""
+        return ImagePool(self.classes, self.images.to(device), self.first, self.rejected)
+
+
+def _check_memory(count: int, side: int, held: int) -> None:
+    """Refuse what does not fit beside the bytes that are held already, before hours are spent on swapping."""
+    wanted = count * 3 * side**2 + held
+    ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if wanted > MAX_SHARE_OF_RAM * ram:
+        raise ConfigurationError(
+            f"{count} images of {side} x {side} and the sources before take {wanted / 2**30:.1f} GiB, this machine "
+            f"has {ram / 2**30:.1f}: "
+            "lower `stored`, or images_per_face"
+        )
+
+
+def decode_pool(source: ImageSource, side: int, progress: Callable[[int, int], None], held: int = 0) -> ImagePool:
+    """Decode all images of a source at `side`; those that cannot be are left out and counted.
+
+    Args:
+        progress: called with (images done, images).
+        held: bytes of memory that the pools of other sources take.
+
+    Raises:
+        ConfigurationError: the images do not fit into memory.
+        DataError: no image can be decoded.
+    """
+    total = sum(c.size for c in source.classes)
+    _check_memory(total, side, held)
+    images = torch.empty(total, 3, side, side, dtype=torch.uint8)
+    classes, first, done, kept, grey = [], [], 0, 0, True
+    for class_index, image_class in enumerate(source.classes):
+        groups, start = [], kept
+        for image_index, group in enumerate(image_class.groups):
+            done += 1
+            try:
+                image = source.load(class_index, image_index, side, margin=1.0)
+            except BadImageError:
+                continue
+            images[kept] = image
+            grey = grey and torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
+            groups.append(group)
+            kept += 1
+        progress(done, total)
+        if groups:
+            classes.append(ImageClass(image_class.name, tuple(groups)))
+            first.append(start)
+    if not kept:
+        raise DataError(f"none of {total} images can be decoded")
+    held = images[:kept, :1].clone() if grey else images[:kept]
+    return ImagePool(tuple(classes), held, tuple(first), total - kept)
