@@ -70,4 +70,4 @@ class PhaseProgress:
         self._last_line = now
         rate = (now - began) / max(step - first, 1)
         left = _duration(rate * (steps - step)) if step > first else "?"
-        self._console.print(f"{phase} {step}/{steps} {shown} time left {left}", highlight=False)
+        self._console.print(f"{phase} {step}/{steps} {shown} time left {left}", highlight=False, soft_wrap=True)

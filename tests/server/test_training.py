@@ -49,6 +49,20 @@ def test_the_command_writes_backbones_and_manifests_that_describe_them(
     assert (manifest.phase, manifest.step, manifest.start) == ("2-episodic", 2, "random")
     assert call(monkeypatch, "backbone", "show", str(out / "tiny.safetensors")) == 0
     assert digest((out / "tiny.safetensors").read_bytes()) in capsys.readouterr().out
+    _check_card(tmp_path, out / "tiny.safetensors", monkeypatch)
+
+
+def _check_card(folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held_out = ("--data", f"held-out={folder / 'held-out'}", "--ways", "3", "--shots", "1", "--queries", "2")
+    shape = (*held_out, "--episodes", "3", "--no-various", "--out", str(folder / "evaluation"))
+    evaluation = folder / "evaluation" / "evaluation.json"
+    assert call(monkeypatch, "backbone", "evaluate", str(file), *shape) == 0
+    assert call(monkeypatch, "backbone", "card", str(file), "--evaluation", str(evaluation)) == 0
+    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    assert all(part in card for part in ("22,453,504 MACs", "held-out | 3-way 1-shot", "| pictures |", "seed 3"))
+    assert call(monkeypatch, "backbone", "evaluate", "old=", *shape) == 0
+    assert call(monkeypatch, "backbone", "card", str(file), "--evaluation", str(evaluation)) == 2  # of another backbone
+    assert call(monkeypatch, "backbone", "card", str(file), "--evaluation", str(file)) == 2
 
 
 @pytest.mark.parametrize(

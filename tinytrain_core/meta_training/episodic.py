@@ -14,7 +14,6 @@ from tinytrain_core.fewshot.prototypes import prototype_loss
 from tinytrain_core.meta_training.mix import Mix
 from tinytrain_core.meta_training.settings import EpisodicPhase
 
-SCALE_RATE = 10.0  # the scale's learning rate against that of the weights
 MOMENTUM = 0.9
 
 
@@ -49,7 +48,7 @@ class EpisodicModel:
             parameter.requires_grad_(id(parameter) in wanted)
         groups: list[dict[str, Any]] = [
             {"params": trained},
-            {"params": [self._folded.scale], "lr": SCALE_RATE * phase.learning_rate},
+            {"params": [self._folded.scale], "lr": phase.scale_learning_rate},
         ]
         if phase.optimiser == "sgd":
             return torch.optim.SGD(groups, phase.learning_rate, momentum=MOMENTUM)

@@ -102,12 +102,14 @@ class EpisodicPhase(PhaseSettings, TaskShape):
     Attributes:
         layers: `all`, or `mix` for nothing but the feature-mix convolution.
         optimiser: `sgd` has momentum 0.9 (PMF), `adam` the usual moments.
+        scale_learning_rate: of the head's scale, which has to grow where a ReLU6 makes all cosines positive.
     """
 
     kind: Literal["episodic"]
     layers: Literal["all", "mix"] = "all"
     optimiser: Literal["sgd", "adam"] = "adam"
     learning_rate: float = Field(1e-4, gt=0, le=LARGEST_RATE)
+    scale_learning_rate: float = Field(0.02, gt=0, le=LARGEST_RATE)
 
 
 Phase = Annotated[SupervisedPhase | EpisodicPhase, Field(discriminator="kind")]
