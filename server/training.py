@@ -51,7 +51,7 @@ def load_training_settings(path: Path) -> MetaTrainingSettings:
 
 
 def _claimed(file: Path) -> dict[str, Any]:
-    """The settings of the run that a folder holds; keys that are newer than the run have their defaults.
+    """The settings of the run that a folder holds.
 
     Raises:
         ConfigurationError: the file is damaged.
@@ -62,10 +62,7 @@ def _claimed(file: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{file} is damaged ({error}); give another --out") from None
     if not isinstance(found, dict):
         raise ConfigurationError(f"{file} holds {type(found).__name__}, not settings; give another --out")
-    try:
-        return MetaTrainingSettings.model_validate(found).model_dump(mode="json")
-    except ValidationError:
-        return found
+    return found
 
 
 def _check_claim(out: Path, settings: MetaTrainingSettings) -> None:

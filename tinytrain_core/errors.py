@@ -4,6 +4,8 @@ The text of an error is for the person in front of the machine. It never leaves 
 carries is the `ErrorCode`, a number. `docs/errors.md` has one entry for each class.
 """
 
+import pickle
+import struct
 from enum import IntEnum
 
 
@@ -124,3 +126,18 @@ class FleetError(TinyTrainError):
     """A run of the fleet could not be started or gave no report at all."""
 
     exit_code = 10
+
+
+# What reading a damaged file of tensors can raise.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    EOFError,
+    pickle.UnpicklingError,
+    struct.error,
+)

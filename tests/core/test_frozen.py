@@ -1,5 +1,6 @@
 """Embedding every image once gives what each task gives by itself."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,14 @@ def test_every_image_is_embedded_once_and_batches_do_not_matter(folder: Path, sm
         alone = small.embed(scale_pixels(source.load(6, 15, 32)[None]))[0]
     assert torch.allclose(embeddings[6, 15], alone, atol=1e-5)
     assert not torch.allclose(embeddings[6, 14], alone, atol=1e-3)
+
+
+def test_the_last_image_of_a_batch_and_one_is_embedded_and_none_is_on_a_tape(folder: Path, small: Backbone) -> None:
+    trained = replace(small, weights=tuple(w.clone().requires_grad_() for w in small.weights))
+    images = [(k, i) for k in range(7) for i in range(16)][: BATCH + 1]
+    embeddings = embed_images(trained, folder_source(folder), images, lambda *_: None)
+    assert list(embeddings) == images
+    assert not any(embedding.requires_grad for embedding in embeddings.values())
 
 
 def test_validation_does_not_touch_the_weights(folder: Path, small: Backbone) -> None:

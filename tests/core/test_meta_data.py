@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,18 @@ def test_what_a_step_sees_depends_on_its_name_alone(folder: Path) -> None:
         mix_of((pool, training_data()), seed=5).batch(1, 7, 6, 32),
     ]
     assert not any(torch.equal(first[0][0], images) for images, _ in others)
+
+
+def test_each_part_of_a_steps_name_counts_for_images_and_for_their_variation(tmp_path: Path, folder: Path) -> None:
+    pool, lone = decode(folder), decode(make_pictures(tmp_path / "lone", {"a": 1}))
+    names = [(4, 1, 7), (5, 1, 7), (4, 2, 7), (4, 1, 8)]  # seed, phase, step
+    drawn = [mix_of((pool, training_data()), seed=s).batch(p, i, 30, 32)[1] for s, p, i in names]
+    varied = [mix_of((lone, training_data()), seed=s).batch(p, i, 2, 32)[0] for s, p, i in names]
+    twice = mix_of((lone, training_data(weight=1e-9)), (lone, training_data())).batch(1, 7, 2, 32)[0]
+    for one, other in combinations([*drawn], 2):
+        assert not torch.equal(one, other)
+    for one, other in combinations([*varied, twice], 2):
+        assert not torch.equal(one, other)
 
 
 def test_a_source_without_such_tasks_is_found_before_the_training(folder: Path, grey_folder: Path) -> None:

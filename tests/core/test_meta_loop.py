@@ -17,7 +17,7 @@ from tinytrain_core.errors import TrainingDivergedError
 from tinytrain_core.meta_training import supervised
 from tinytrain_core.meta_training.loop import LARGEST_GRADIENT, Loop, learning_rate_factor
 from tinytrain_core.meta_training.settings import EpisodicPhase
-from tinytrain_core.meta_training.validation import Validation
+from tinytrain_core.meta_training.validation import Validation, Validator
 
 ABSURD = 1e10  # a learning rate
 
@@ -100,6 +100,11 @@ def test_no_accuracy_at_all_is_the_best_so_far(tmp_path: Path, small: Backbone) 
     record = Record()
     loop(tmp_path, [0.0, 0.0], record).run(Slope(small, 1.0))
     assert [s.is_best for s in record.snapshots] == [True, False]
+
+
+def test_a_run_that_gets_nothing_right_still_has_a_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Validator, "__call__", lambda *_: Validation({"v": [0.0, 0.0]}))
+    assert train(run_settings(tmp_path), tmp_path / "out").files["best"][1:] == ("1-supervised", 3)
 
 
 def test_a_later_phase_does_not_overwrite_a_better_one(tmp_path: Path, small: Backbone) -> None:

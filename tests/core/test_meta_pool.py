@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.pictures import make_pictures, picture
 from tests.training import ignore, run_settings
@@ -72,12 +74,17 @@ def test_grey_images_are_kept_in_one_channel_and_given_in_three(grey_folder: Pat
     assert images.shape == (4, 3, 32, 32)
 
 
-def test_one_coloured_image_makes_a_pool_a_coloured_one(grey_folder: Path) -> None:
-    (grey_folder / "h" / "004.png").write_bytes(picture(1, 60))
+@pytest.mark.parametrize("position", [0, 9])
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_one_coloured_image_makes_a_pool_a_coloured_one(grey_folder: Path, position: int, channel: int) -> None:
+    file = sorted(grey_folder.rglob("*.png"))[position]
+    pixels = np.array(Image.open(file).convert("RGB"))
+    pixels[..., channel] += 40
+    Image.fromarray(pixels).save(file)
     pool = decode(grey_folder)
     assert pool.images.shape == (10, 3, 32, 32)
-    assert torch.equal(pool.images[3, 0], pool.images[3, 2])
-    assert not torch.equal(pool.images[9, 0], pool.images[9, 2])
+    differing = [i for i, image in enumerate(pool.images) if len(image.unique(dim=0)) > 1]
+    assert differing == [position]
 
 
 def test_more_images_than_memory_are_refused_before_they_are_decoded(

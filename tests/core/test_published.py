@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pickle
@@ -115,6 +116,17 @@ def damaged(state: dict[str, Tensor], change: str) -> dict[str, object]:
         return {key: value for key, value in state.items() if key != "blocks.3.depthwise.bias"}
     if change == "shape":
         return state | {"blocks.3.depthwise.bias": torch.zeros(3)}
+    if change == "weight shape":
+        return state | {
+            "blocks.5.pointwise1.weight": torch.zeros(3, 24, 1, 1),
+            "blocks.5.pointwise1.bias": torch.zeros(3),
+        }
+    if change == "no weight":
+        return {key: value for key, value in state.items() if key != "blocks.3.depthwise.weight"}
+    if change == "flat":
+        return state | {"classifier.weight": torch.zeros(CLASSES), "classifier.bias": torch.tensor(0.0)}
+    if change == "classifier nan":
+        return state | {"classifier.weight": state["classifier.weight"] * float("inf")}
     if change == "nan":
         return state | {"first_conv.weight": state["first_conv.weight"] * float("nan")}
     if change == "classifier":
@@ -126,7 +138,11 @@ def damaged(state: dict[str, Tensor], change: str) -> dict[str, object]:
     ("change", "named"),
     [
         ("missing", r"blocks\.3\.depthwise\.bias"),
-        ("shape", r"block03\.dw.*\(3,\)"),
+        ("shape", r"blocks\.3\.depthwise\.bias.*\(3,\), it needs .* 48"),
+        ("no weight", r"blocks\.3\.depthwise\.weight.*missing"),
+        ("weight shape", r"block05\.pw1 has weights \(3, 24, 1, 1\)"),
+        ("flat", r"classifier\.weight.*\(7,\)"),
+        ("classifier nan", "classifier.*not finite"),
         ("nan", "not finite"),
         ("classifier", "5 features"),
         ("other", "other than tensors"),
@@ -137,6 +153,30 @@ def test_a_damaged_file_says_what_is_wrong(change: str, named: str, tmp_path: Pa
     torch.save(damaged(state, change), tmp_path / "w.pt")
     with pytest.raises(BackboneError, match=named):
         read_published(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("part", ["bias", "w_scales"])
+def test_an_archive_with_a_wrong_length_names_the_tensor(part: str, tmp_path: Path) -> None:
+    write_int8(folded_state(random_backbone(load_spec("mcunet-5fps"))), tmp_path / "w.npz")
+    with np.load(tmp_path / "w.npz") as archive:
+        arrays = dict(archive)
+    name = f"blocks.2.pointwise2.params.{part}"
+    np.savez(tmp_path / "w.npz", **arrays | {name: arrays[name][:-1]})
+    with pytest.raises(BackboneError, match=part):
+        read_published(tmp_path / "w.npz")
+
+
+def test_files_with_flipped_bytes_are_typed_errors_or_backbones(tmp_path: Path) -> None:
+    torch.save(folded_state(random_backbone(load_spec("mcunet-5fps"))), tmp_path / "w.pt")
+    whole = (tmp_path / "w.pt").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged_bytes = bytearray(whole)
+        for place in (*rng.integers(2000, size=3), *rng.integers(len(whole) - 4000, len(whole), size=3)):
+            damaged_bytes[place] = int(rng.integers(256))
+        (tmp_path / "d.pt").write_bytes(damaged_bytes)
+        with contextlib.suppress(BackboneError):
+            read_published(tmp_path / "d.pt")
 
 
 def test_a_wrong_architecture_is_named(tmp_path: Path) -> None:

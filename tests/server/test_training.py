@@ -130,16 +130,18 @@ def test_checkpoints_of_other_settings_are_not_continued(tmp_path: Path) -> None
     meta_train(settings_of(tmp_path), out, "", ignore)
 
 
-def test_a_run_from_before_a_setting_was_there_goes_on(tmp_path: Path) -> None:
+def test_a_run_from_before_a_setting_was_there_is_not_continued_with_its_default(tmp_path: Path) -> None:
+    """The default of a new key need not be what the older code did."""
     out = tmp_path / "out"
     with pytest.raises(Stopped):
         meta_train(settings_of(tmp_path), out, "", stop_at("1-supervised"))
     kept = json.loads((out / "settings.json").read_text())
-    del kept["threads"], kept["phases"][0]["label_smoothing"]
+    del kept["phases"][1]["scale_learning_rate"]
     (out / "settings.json").write_text(json.dumps(kept))
-    with pytest.raises(ConfigurationError, match="another threads"):
-        meta_train(settings_of(tmp_path, threads=2), out, "", ignore)
-    assert meta_train(settings_of(tmp_path), out, "", ignore).is_file()
+    before = contents(out)
+    with pytest.raises(ConfigurationError, match="another phases; give another --out"):
+        meta_train(settings_of(tmp_path), out, "", ignore)
+    assert contents(out) == before
 
 
 @pytest.fixture

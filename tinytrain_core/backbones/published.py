@@ -23,6 +23,7 @@ NORM_EPS = 1e-5
 # What torchvision's weights expect of pixels in [0, 1]; ours are x / 127.5 - 1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LEAST_SHARE = 0.5  # of an architecture's weights that have to be there to be taken for it
 TORCHVISION_WIDTHS = tuple(round(0.3 + 0.05 * k, 2) for k in range(35))
 
 Layer = tuple[Tensor, Tensor]  # weight and bias
@@ -50,25 +51,35 @@ class Published:
         return self.backbone.embed(images) @ weight.t() + bias
 
 
-def _tensor(tensors: Tensors, name: str) -> Tensor:
+def _tensor(tensors: Tensors, name: str, dims: int = 1, length: int | None = None) -> Tensor:
+    """A tensor of `dims` dimensions, the first of which has `length` elements.
+
+    Raises:
+        BackboneError: it is missing, or of another shape.
+    """
     if name not in tensors:
         raise BackboneError(f"tensor {name!r} is missing")
-    return tensors[name]
+    tensor = tensors[name]
+    if tensor.ndim != dims or (length is not None and len(tensor) != length):
+        wanted = f"{dims} dimensions" + ("" if length is None else f", the first of {length}")
+        raise BackboneError(f"tensor {name!r} has shape {tuple(tensor.shape)}, it needs {wanted}")
+    return tensor
 
 
 def _plain_name(conv: ConvSpec) -> str:
     return "first_conv" if conv.kind == "stem" else f"blocks.{conv.block}.{BLOCK_PARTS[conv.kind]}"
 
 
-def _folded_layer(tensors: Tensors, name: str) -> Layer:
-    return _tensor(tensors, f"{name}.weight").float(), _tensor(tensors, f"{name}.bias").float()
+def _folded_layer(tensors: Tensors, name: str, dims: int = 4) -> Layer:
+    weight = _tensor(tensors, f"{name}.weight", dims)
+    return weight.float(), _tensor(tensors, f"{name}.bias", 1, len(weight)).float()
 
 
-def _dequantised_layer(tensors: Tensors, name: str) -> Layer:
-    integers, bias = (_tensor(tensors, f"{name}.params.{part}").double() for part in ("weight", "bias"))
-    scales = _tensor(tensors, f"{name}.params.w_scales").double()
-    bias_scales = scales * _tensor(tensors, f"{name}.x_scale")
-    return (integers * scales.view(-1, *[1] * (integers.ndim - 1))).float(), (bias * bias_scales).float()
+def _dequantised_layer(tensors: Tensors, name: str, dims: int = 4) -> Layer:
+    integers = _tensor(tensors, f"{name}.params.weight", dims).double()
+    bias, scales = (_tensor(tensors, f"{name}.params.{part}", 1, len(integers)) for part in ("bias", "w_scales"))
+    bias_scales = scales.double() * _tensor(tensors, f"{name}.x_scale", 0)
+    return (integers * scales.double().view(-1, *[1] * (dims - 1))).float(), (bias.double() * bias_scales).float()
 
 
 def _torchvision_names(conv: ConvSpec, blocks: int) -> tuple[str, str]:
@@ -85,10 +96,13 @@ def _torchvision_names(conv: ConvSpec, blocks: int) -> tuple[str, str]:
 
 def _normed_layer(tensors: Tensors, conv: ConvSpec, blocks: int) -> Layer:
     name, norm = _torchvision_names(conv, blocks)
-    mean, variance = _tensor(tensors, f"{norm}.running_mean"), _tensor(tensors, f"{norm}.running_var")
-    scale = _tensor(tensors, f"{norm}.weight") / torch.sqrt(variance + NORM_EPS)
-    weight = _tensor(tensors, f"{name}.weight") * scale.view(-1, 1, 1, 1)
-    return weight, _tensor(tensors, f"{norm}.bias") - mean * scale
+    weight = _tensor(tensors, f"{name}.weight", 4).float()
+    mean, variance, gain, bias = (
+        _tensor(tensors, f"{norm}.{part}", 1, len(weight)).float()
+        for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    scale = gain / torch.sqrt(variance + NORM_EPS)
+    return weight * scale.view(-1, 1, 1, 1), bias - mean * scale
 
 
 def _rescale_input(layer: Layer) -> Layer:
@@ -120,30 +134,29 @@ def _assemble(spec: BackboneSpec, layer_of: Callable[[ConvSpec], Layer]) -> Back
 
 def _classifier(layer: Layer, spec: BackboneSpec) -> Layer:
     weight, bias = layer[0].flatten(1), layer[1]
-    if weight.shape[1] != spec.feature_dim or len(bias) != len(weight):
-        raise BackboneError(
-            f"the classifier takes {weight.shape[1]} features and has {len(bias)} biases for {len(weight)} classes, "
-            f"{spec.name} gives {spec.feature_dim} features"
-        )
+    if weight.shape[1] != spec.feature_dim:
+        raise BackboneError(f"the classifier takes {weight.shape[1]} features, {spec.name} gives {spec.feature_dim}")
+    if not (weight.isfinite().all() and bias.isfinite().all()):
+        raise BackboneError("the classifier holds numbers that are not finite")
     return weight, bias
 
 
-def _stem_and_blocks(spec: BackboneSpec) -> list[tuple[int, ...]]:
-    return [conv.weight_shape for conv in spec.convs if conv.kind != "mix"]
-
-
-def _guess(shapes: set[tuple[int, ...]], candidates: list[str]) -> str:
-    """The architecture, of the candidates, whose every weight shape is there.
+def _guess(tensors: Tensors, candidates: list[str]) -> str:
+    """The architecture, of the candidates, most of whose weights' shapes are there; `_assemble` names what is not.
 
     Raises:
-        BackboneError: none is.
+        BackboneError: less than half of any architecture's are.
     """
-    found = [name for name in candidates if shapes.issuperset(_stem_and_blocks(load_spec(name)))]
-    if not found:
-        raise BackboneError(
-            f"the {len(shapes)} different shapes in this file are those of none of {', '.join(candidates)}"
-        )
-    return max(found, key=lambda name: len(_stem_and_blocks(load_spec(name))))
+    shapes = {tuple(tensor.shape) for tensor in tensors.values()}
+
+    def share(name: str) -> tuple[float, int]:
+        convs = load_spec(name).convs
+        return sum(conv.weight_shape in shapes for conv in convs) / len(convs), len(convs)
+
+    best = max(candidates, key=share)
+    if share(best)[0] < LEAST_SHARE:
+        raise BackboneError(f"the shapes of these {len(tensors)} tensors are those of none of {', '.join(candidates)}")
+    return best
 
 
 def _without_mix(name: str) -> str:
@@ -161,16 +174,17 @@ def read_published(file: Path, architecture: str = "") -> Published:
         BackboneError: the file cannot be read, or does not fit the architecture.
     """
     tensors = read_tensors(file)
-    shapes = {tuple(tensor.shape) for tensor in tensors.values()}
     if "features.0.0.weight" in tensors:
-        spec = load_spec(architecture or _guess(shapes, [torchvision_name(w) for w in TORCHVISION_WIDTHS]))
+        spec = load_spec(architecture or _guess(tensors, [torchvision_name(w) for w in TORCHVISION_WIDTHS]))
         return _torchvision(tensors, spec)
-    spec = load_spec(architecture or _guess(shapes, [_without_mix(name) for name in backbone_names()]))
+    spec = load_spec(architecture or _guess(tensors, [_without_mix(name) for name in backbone_names()]))
     if spec.convs[-1].kind == "mix":
         raise ConfigurationError(f"these weights have no feature mix; give {spec.name}{NO_MIX}")
     layer, layout = (_dequantised_layer, "int8") if file.suffix == ".npz" else (_folded_layer, "folded")
     backbone = _assemble(spec, lambda conv: layer(tensors, _plain_name(conv)))
-    return Published(backbone, _classifier(layer(tensors, "classifier"), spec), layout, "x / 127.5 - 1, as ours")
+    dims = tensors["classifier.params.weight"].ndim if "classifier.params.weight" in tensors else 2
+    classifier = _classifier(layer(tensors, "classifier", dims), spec)
+    return Published(backbone, classifier, layout, "x / 127.5 - 1, as ours")
 
 
 def _torchvision(tensors: Tensors, spec: BackboneSpec) -> Published:
@@ -182,4 +196,4 @@ def _torchvision(tensors: Tensors, spec: BackboneSpec) -> Published:
 
     backbone = _assemble(spec, layer)
     scaling = "ImageNet's mean and deviation, folded into the stem; exact but at the padded border"
-    return Published(backbone, _classifier(_folded_layer(tensors, "classifier.1"), spec), "torchvision", scaling)
+    return Published(backbone, _classifier(_folded_layer(tensors, "classifier.1", 2), spec), "torchvision", scaling)

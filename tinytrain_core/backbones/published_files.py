@@ -1,8 +1,8 @@
 """Files of published weights as tensors by name. Nothing in such a file is ever executed."""
 
 import json
-import pickle
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tinytrain_core.errors import BackboneError, ConfigurationError
+from tinytrain_core.errors import UNREADABLE, BackboneError, ConfigurationError
 
 BLOCK_PARTS = {"pw1": "pointwise1", "dw": "depthwise", "pw2": "pointwise2"}
 
@@ -50,17 +50,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     readers: dict[str, Callable[[Path], dict[str, Tensor]]] = {".npz": _read_int8, ".safetensors": _read_safetensors}
     try:
         tensors = readers.get(file.suffix, _read_state_dict)(file)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        pickle.UnpicklingError,
-        safetensors.SafetensorError,
-    ) as error:
+    except (*UNREADABLE, AssertionError, zipfile.BadZipFile, zlib.error, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BackboneError(f"{file} is not a file of plain tensors ({type(error).__name__}: {reason})") from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):

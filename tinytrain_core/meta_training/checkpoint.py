@@ -1,29 +1,13 @@
 """The state of a long run on disk, so that a killed run can go on."""
 
 import contextlib
-import pickle
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tinytrain_core.errors import StorageError
-
-# What reading something that is no checkpoint of these parts can raise.
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    EOFError,
-    pickle.UnpicklingError,
-    struct.error,
-)
+from tinytrain_core.errors import UNREADABLE, StorageError
 
 
 @dataclass

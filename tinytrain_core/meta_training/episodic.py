@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.fewshot.prototypes import prototype_loss
-from tinytrain_core.meta_training.mix import Mix
+from tinytrain_core.meta_training.mix import Mix, bfloat16_on_cuda
 from tinytrain_core.meta_training.settings import EpisodicPhase
 
 MOMENTUM = 0.9
@@ -60,8 +60,10 @@ class EpisodicModel:
     def loss(self, phase: EpisodicPhase, number: int, step: int) -> Tensor:
         """The loss of one task."""
         task = self._mix.task(number, step, phase, phase.resolution or self._spec.resolution)
-        embeddings = self._backbone().embed(torch.cat([task.support, task.query])).float()
-        support, query = embeddings.split([len(task.support), len(task.query)])
+        images = torch.cat([task.support, task.query])
+        with bfloat16_on_cuda(images.device):
+            embeddings = self._backbone().embed(images)
+        support, query = embeddings.float().split([len(task.support), len(task.query)])
         scale = self._folded.scale
         return prototype_loss(support, task.support_labels, query, task.query_labels, task.ways, scale)
 

@@ -37,6 +37,11 @@ class Snapshot:
 Save = Callable[[Snapshot], None]
 
 
+def as_written(backbone: Backbone) -> Backbone:
+    """In half precision and back, as a fleet gets it: what is validated is what is written."""
+    return backbone.to(torch.float16).to(torch.float32)
+
+
 class Model(Protocol):
     """What a phase trains."""
 
@@ -102,7 +107,7 @@ class Loop:
             if validates or keeps:
                 self._check_weights(model, done, checkpoint.path)
             if validates:
-                figures |= self._validate(model, done)
+                figures |= self._validate(as_written(model.snapshot()), done, checkpoint.path)
             if keeps:
                 checkpoint.save(done, best=self.best)
             self.progress(self.name, done, self.phase.steps, figures | {"learning_rate": base[0] * factor})
@@ -127,9 +132,7 @@ class Loop:
 
     def _step(self, model: Model, optimiser: torch.optim.Optimizer, step: int, last: Path) -> dict[str, float]:
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        device = parameters[0].device
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = model.loss(self.phase, self.number, step)
+        loss = model.loss(self.phase, self.number, step)
         optimiser.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
@@ -140,10 +143,11 @@ class Loop:
         optimiser.step()
         return figures
 
-    def _validate(self, model: Model, step: int) -> dict[str, float]:
-        backbone = model.snapshot()
+    def _validate(self, backbone: Backbone, done: int, last: Path) -> dict[str, float]:
+        if not all(bool(tensor.isfinite().all()) for tensor in (*backbone.weights, *backbone.biases)):
+            raise self._diverged(done, "a weight is too large for half precision", last)
         validation = self.validator(backbone)
         is_best = validation.mean > self.best
         self.best = max(self.best, validation.mean)
-        self.save(Snapshot(backbone, validation, self.name, step, is_best))
+        self.save(Snapshot(backbone, validation, self.name, done, is_best))
         return {f"validation/{name}": value for name, value in validation.means.items()}

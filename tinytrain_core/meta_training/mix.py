@@ -106,5 +106,10 @@ class Mix:
         return torch.repeat_interleave(torch.arange(len(parts)), counts).to(self.device)
 
 
+def bfloat16_on_cuda(device: torch.device) -> torch.autocast:
+    """Around the network's forward pass only: crops, cosines and losses stay in single precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
 def _images(pool: ImagePool, draw: ClassDraw, side: str) -> list[int]:
     return [pool.index(draw.class_index, image) for image in getattr(draw, side)]

@@ -10,7 +10,7 @@ from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.datasets import ImageSource
 from tinytrain_core.fewshot.sources import is_glyphs, join, open_source
 from tinytrain_core.meta_training.episodic import EpisodicModel
-from tinytrain_core.meta_training.loop import Loop, Model, Progress, Save
+from tinytrain_core.meta_training.loop import Loop, Model, Progress, Save, Snapshot, as_written
 from tinytrain_core.meta_training.mix import Mix
 from tinytrain_core.meta_training.pool import ImagePool, decode_pool
 from tinytrain_core.meta_training.settings import (
@@ -23,6 +23,7 @@ from tinytrain_core.meta_training.supervised import SupervisedModel
 from tinytrain_core.meta_training.validation import Validator
 
 DECODING = "decode"
+START = "start"
 
 
 def open_training_data(data: TrainingData, seed: int) -> ImageSource:
@@ -89,6 +90,7 @@ def read_data(settings: MetaTrainingSettings, progress: Progress) -> RunData:
     Raises:
         ConfigurationError, DataError: the data, or the device, is not there, or not enough.
     """
+    torch.set_num_threads(settings.threads)
     device = training_device(settings)
     validator = Validator(settings.validation, settings.seed)
     validator.tasks  # noqa: B018 - what is not enough is found before the decoding, which takes minutes
@@ -113,13 +115,22 @@ def train_backbone(
         TrainingDivergedError: a loss, gradient or weight is not finite.
         StorageError: a checkpoint cannot be read or written.
     """
-    torch.set_num_threads(settings.threads)
     best, model = -1.0, _first_model(settings, start, data.mix)
+    if start is not None and not any(out.glob("phase-*.pt")):
+        best = _validate_start(start, data.validator, save)
     for number, phase in enumerate(settings.phases, 1):
         if isinstance(phase, EpisodicPhase) and isinstance(model, SupervisedModel):
             model = EpisodicModel(model.snapshot(), data.mix)
         loop = Loop(phase, number, settings.checkpoint_every, out, data.validator, progress, save, best)
         best = loop.run(model)
+
+
+def _validate_start(start: Backbone, validator: Validator, save: Save) -> float:
+    """The start counts as a candidate, so that the best is never worse than it."""
+    backbone = as_written(start)
+    validation = validator(backbone)
+    save(Snapshot(backbone, validation, START, 0, is_best=True))
+    return validation.mean
 
 
 def _first_model(settings: MetaTrainingSettings, start: Backbone | None, mix: Mix) -> Model:

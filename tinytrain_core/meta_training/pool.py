@@ -67,24 +67,32 @@ def decode_pool(source: ImageSource, side: int, progress: Callable[[int, int], N
     total = sum(c.size for c in source.classes)
     _check_memory(total, side, held)
     images = torch.empty(total, 3, side, side, dtype=torch.uint8)
-    classes, first, done, kept, grey = [], [], 0, 0, True
-    for class_index, image_class in enumerate(source.classes):
-        groups, start = [], kept
-        for image_index, group in enumerate(image_class.groups):
-            done += 1
-            try:
-                image = source.load(class_index, image_index, side, margin=1.0)
-            except BadImageError:
-                continue
-            images[kept] = image
-            grey = grey and torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
-            groups.append(group)
-            kept += 1
-        progress(done, total)
+    classes, first, kept, done = [], [], 0, 0
+    for index, image_class in enumerate(source.classes):
+        groups = _decode_class(source, index, images[kept:])
         if groups:
-            classes.append(ImageClass(image_class.name, tuple(groups)))
-            first.append(start)
+            classes.append(ImageClass(image_class.name, groups))
+            first.append(kept)
+        kept, done = kept + len(groups), done + image_class.size
+        progress(done, total)
     if not kept:
         raise DataError(f"none of {total} images can be decoded")
-    held = images[:kept, :1].clone() if grey else images[:kept]
-    return ImagePool(tuple(classes), held, tuple(first), total - kept)
+    return ImagePool(tuple(classes), _without_colour(images[:kept]), tuple(first), total - kept)
+
+
+def _decode_class(source: ImageSource, index: int, room: Tensor) -> tuple[str, ...]:
+    """Decode a class into the first places of `room` (N, 3, S, S); the groups of the images that could be."""
+    groups: list[str] = []
+    for image, group in enumerate(source.classes[index].groups):
+        try:
+            room[len(groups)] = source.load(index, image, room.shape[-1], margin=1.0)
+        except BadImageError:
+            continue
+        groups.append(group)
+    return tuple(groups)
+
+
+def _without_colour(images: Tensor) -> Tensor:
+    """One channel (N, 1, S, S) where all three are the same in every image."""
+    grey = all(torch.equal(image[0], image[1]) and torch.equal(image[0], image[2]) for image in images)
+    return images[:, :1].clone() if grey else images

@@ -14,7 +14,6 @@ from tinytrain_core.backbones.weights import from_bytes, is_backbone_file, read_
 from tinytrain_core.errors import BackboneError
 from tinytrain_core.seeds import Draw, torch_generator
 
-
 MIX_SCALE = 0.5  # keeps the features of the published weights, of root mean square 3, mostly below 6
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tinytrain_core.backbones.folding import Backbone, fold
 from tinytrain_core.backbones.network import NormNetwork
 from tinytrain_core.backbones.spec import load_spec
-from tinytrain_core.meta_training.mix import Mix
+from tinytrain_core.meta_training.mix import Mix, bfloat16_on_cuda
 from tinytrain_core.meta_training.settings import MetaTrainingSettings, SupervisedPhase
 from tinytrain_core.seeds import Draw, torch_generator
 
@@ -48,8 +48,10 @@ class SupervisedModel:
         self.network.train()
         resolution = phase.resolution or self.network.spec.resolution
         images, labels = self._mix.batch(number, step, phase.batch, resolution, phase.weights)
-        logits = self.classifier(self.network(images))
-        return nn.functional.cross_entropy(logits.float(), labels, label_smoothing=phase.label_smoothing)
+        with bfloat16_on_cuda(images.device):
+            features = self.network(images)
+        logits = self.classifier(features.float())
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=phase.label_smoothing)
 
     def snapshot(self) -> Backbone:
         """The network as it is now, folded, on the CPU."""
