@@ -3,6 +3,7 @@
 A node is one YAML file. Relative paths in it are relative to the folder that the file is in.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tinytrain_core.devices.profile import DeviceProfile, catalogue, device_profile
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.fewshot.sources import GLYPHS, is_glyphs
+from tinytrain_core.fewshot.sources import GLYPHS, is_file
 from tinytrain_core.fewshot.users import UserShare
 from tinytrain_core.wire import MAX_DEVICES_PER_NODE
 
@@ -105,7 +106,7 @@ def _anchored(folder: Path, node: NodeConfig) -> NodeConfig:
     """The node with its relative paths made relative to `folder`."""
 
     def data(name: str) -> str:
-        return name if is_glyphs(name) else str(folder / Path(name).expanduser())
+        return str(folder / Path(os.path.expandvars(name)).expanduser()) if is_file(name) else name
 
     devices = tuple(device.model_copy(update={"data": data(device.data)}) for device in node.devices)
     return node.model_copy(update={"store": folder / node.store.expanduser(), "devices": devices})

@@ -1,6 +1,7 @@
 """`tinytrain-server backbone`: import published weights, look at a backbone, compare several."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from server.evaluation import Evaluation, EvaluationSettings, Row, evaluate, labelled, read_candidate
+from server.evaluation import Evaluation, EvaluationSettings, Row, evaluate, labelled_data, read_candidate
 from server.evaluation_plot import draw_evaluation
 from server.files import write_file
 from server.importing import import_backbone
@@ -43,7 +44,9 @@ def import_command(
     Example: tinytrain-server backbone import mcunet-5fps.int8.npz --out runs/imagenet/mcunet-5fps.safetensors
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    command = f"tinytrain-server backbone import {source} --out {out}"
+    options = {"--architecture": architecture, "--check": check, "--licence": licence}
+    given = "".join(f" {name} {shlex.quote(value)}" for name, value in options.items() if value)
+    command = f"tinytrain-server backbone import {source} --out {out}{given}"
     with PhaseProgress(console) as progress:
 
         def show(done: int, total: int) -> None:
@@ -123,7 +126,10 @@ def _table(evaluation: Evaluation) -> Table:
 @app.command("evaluate")
 def evaluate_command(
     backbones: Annotated[list[str], typer.Argument(help="FILE or LABEL=FILE; the others are held against the first.")],
-    data: Annotated[list[str], typer.Option(help="DATA or LABEL=DATA: a folder, a zip, PATH:SPLIT, glyphs:SPLIT.")],
+    data: Annotated[
+        list[str],
+        typer.Option(help="DATA or LABEL=DATA: a folder, a zip, PATH:SPLIT, glyphs:SPLIT, torchvision:NAME."),
+    ],
     out: Annotated[Path, typer.Option(help="Where evaluation.json and evaluation.svg go.")] = Path("runs/evaluation"),
     ways: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5,
     shots: Annotated[int, typer.Option(min=1, help="Support images of a class.")] = 5,
@@ -140,7 +146,7 @@ def evaluate_command(
     """
     torch.set_num_threads(threads)
     shape = TaskShape(ways=ways, shots=shots, queries=queries)
-    settings = EvaluationSettings(dict(map(labelled, data)), shape, various, episodes, seed)
+    settings = EvaluationSettings(labelled_data(data), shape, various, episodes, seed)
     candidates = [read_candidate(text) for text in backbones]
     with PhaseProgress(Console(stderr=True)) as progress:
         evaluation = evaluate(candidates, settings, progress)

@@ -28,16 +28,17 @@ app.add_typer(backbone_app, name="backbone")
 def meta_train_command(
     config: Annotated[Path, typer.Argument(help="A YAML file; server/configs/ has those of the shipped backbones.")],
     out: Annotated[Path, typer.Option(help="For checkpoints, scalars and the result.")] = Path("runs/meta-train"),
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto, in place of the configuration's.")] = "",
 ) -> None:
-    """Make a backbone from random initialisation: pre-training, then episodes.
+    """Make a backbone: phases of supervised and episodic training, from random, published or own weights.
 
     Stopped at any time, the same command continues from the last checkpoint and ends with the same weights.
     With the extra `train`, tensorboard --logdir OUT/tensorboard shows its curves.
 
-    Example: tinytrain-server meta-train server/configs/mcunet-glyphs.yaml --out runs/mcunet-glyphs
+    Example: tinytrain-server meta-train server/configs/mcunet-5fps.yaml --out runs/mcunet-5fps
     """
-    settings = load_training_settings(config)
-    command = f"tinytrain-server meta-train {config} --out {out}"
+    settings = load_training_settings(config, device)
+    command = f"tinytrain-server meta-train {config} --out {out}" + (f" --device {device}" if device else "")
     console = Console(stderr=True)
     with PhaseProgress(console) as progress, Scalars(out / "tensorboard", console) as scalars:
 

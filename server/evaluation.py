@@ -1,6 +1,6 @@
 """Frozen nearest-prototype accuracy of several backbones on the same tasks, side by side."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +44,12 @@ class Row(_Model):
 
 
 class Evaluation(_Model):
-    """All rows, and what makes them again: backbones' digests by label, data by label."""
+    """All rows, and what makes them again: backbones' digests by label, data by label, the fixed tasks' shape."""
 
     backbones: Mapping[str, Sha256]
     data: Mapping[str, str]
+    shape: TaskShape
+    various: bool
     episodes: int
     seed: int
     rows: tuple[Row, ...]
@@ -85,6 +87,20 @@ def labelled(text: str) -> tuple[str, str]:
     if equals:
         return label, rest
     return Path(text).name.replace(".safetensors", "").replace(".zip", "") or "shipped", text
+
+
+def labelled_data(texts: Sequence[str]) -> dict[str, str]:
+    """Data by label.
+
+    Raises:
+        ConfigurationError: two have one label.
+    """
+    pairs = list(map(labelled, texts))
+    if len(dict(pairs)) < len(pairs):
+        raise ConfigurationError(
+            f"data need labels of their own, these are {', '.join(p[0] for p in pairs)}: LABEL=DATA"
+        )
+    return dict(pairs)
 
 
 def read_candidate(text: str) -> Candidate:
@@ -163,6 +179,8 @@ def evaluate(candidates: list[Candidate], settings: EvaluationSettings, progress
     return Evaluation(
         backbones={candidate.label: candidate.sha256 for candidate in candidates},
         data=dict(settings.data),
+        shape=settings.shape,
+        various=settings.various,
         episodes=settings.episodes,
         seed=settings.seed,
         rows=tuple(rows),

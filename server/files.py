@@ -1,6 +1,8 @@
 """Files that are either whole or not there."""
 
-from contextlib import suppress
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tinytrain_core.errors import StorageError
@@ -21,3 +23,23 @@ def write_file(file: Path, data: bytes) -> None:
         with suppress(OSError):
             partial.unlink()
         raise StorageError(f"cannot write {len(data)} bytes to {file}: {error.strerror}; give another --out") from error
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Nobody else in `folder`, which is made; a process that dies leaves no lock behind.
+
+    Raises:
+        StorageError: another process has it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder}: {error.strerror}; give another --out") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(f"another process is at work in {folder}; wait for it, or give another --out") from None
+        yield

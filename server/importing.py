@@ -9,7 +9,7 @@ from server.files import write_file
 from server.manifest import UNKNOWN_LICENCE, ImportedManifest, facts_of
 from server.versions import versions
 from tinytrain_core.backbones.published import Published, read_published
-from tinytrain_core.backbones.weights import digest, to_bytes
+from tinytrain_core.backbones.weights import digest, from_bytes, to_bytes
 from tinytrain_core.errors import BadImageError, DataError
 from tinytrain_core.fewshot.augment import scale_pixels
 from tinytrain_core.fewshot.sources import open_source
@@ -38,7 +38,7 @@ def top_accuracies(published: Published, data: str, progress: Progress) -> tuple
             except BadImageError:
                 continue
             with torch.no_grad():
-                best = published.classify(scale_pixels(image[None])).topk(TOP).indices[0]
+                best = published.classify(scale_pixels(image[None])).topk(min(TOP, classes)).indices[0]
             top.append(best == class_index)
         progress(class_index + 1, classes)
     if not top:
@@ -65,6 +65,7 @@ def import_backbone(
     published = read_published(source, architecture)
     images, top1, top5 = top_accuracies(published, check, progress) if check else (None, None, None)
     data = to_bytes(published.backbone)
+    from_bytes(data)  # what is written can be read
     manifest = ImportedManifest(
         name=out.stem,
         **facts_of(published.backbone, data),

@@ -11,6 +11,7 @@ from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.weights import digest
 from tinytrain_core.errors import BackboneError
 from tinytrain_core.fewshot.sources import is_glyphs
+from tinytrain_core.meta_training.pool import ImagePool
 from tinytrain_core.meta_training.settings import MetaTrainingSettings, TrainingData
 from tinytrain_core.statistics import half_width
 
@@ -51,6 +52,19 @@ class _Manifest(_Model):
     versions: Mapping[str, str]
 
 
+class DataFacts(_Model):
+    """What was read of one source; `rejected` are images that could not be decoded."""
+
+    classes: int
+    images: int
+    rejected: int
+
+    @staticmethod
+    def of(pool: ImagePool) -> "DataFacts":
+        """Of a source's decoded images."""
+        return DataFacts(classes=len(pool.classes), images=len(pool.images), rejected=pool.rejected)
+
+
 class TrainedManifest(_Manifest):
     """A backbone that `meta-train` made.
 
@@ -59,6 +73,7 @@ class TrainedManifest(_Manifest):
         start: what the run began with: `random`, or the SHA-256 of a file.
         validation: by the name of the validation data.
         phase, step: where in the run these weights were taken.
+        device: cpu or cuda. data: by the name of the training data, what was read of it.
     """
 
     kind: Literal["trained"] = "trained"
@@ -66,6 +81,8 @@ class TrainedManifest(_Manifest):
     start: str
     phase: str
     step: int
+    device: str
+    data: Mapping[str, DataFacts]
     settings: MetaTrainingSettings
     validation: Mapping[str, Accuracy]
 

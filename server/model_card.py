@@ -16,8 +16,8 @@ INTENDED_USE = (
     "cosine prototype head. Frozen, it classifies by the nearest prototype. It has no classifier and knows no labels."
 )
 LIMITS = (
-    "Measured on whole images of one object or character in the middle; not on video, detection or faces. Images "
-    "unlike those below gain most from fine-tuning and start lowest. Not to be used where a wrong answer can hurt "
+    "Measured on whole images of one object or character in the middle; not on video, detection or faces. Not "
+    "to be used where a wrong answer can hurt "
     "somebody. A class with one image has an uncertain prototype, whatever the accuracy below says."
 )
 
@@ -31,29 +31,50 @@ def _percent(accuracy: Accuracy) -> str:
     return f"{100 * accuracy.mean:.1f} ± {100 * accuracy.interval:.1f}"
 
 
+def _counts(manifest: TrainedManifest, name: str) -> tuple[str, str]:
+    facts = manifest.data[name]
+    rejected = f" ({facts.rejected} more unreadable)" if facts.rejected else ""
+    return f"{facts.classes:,}", f"{facts.images:,}{rejected}"
+
+
 def _phase(phase: Phase, resolution: int) -> tuple[str, int, int, str, float]:
     if isinstance(phase, EpisodicPhase):
         shape = f"tasks of {phase.ways} ways, {phase.shots} shots, {phase.queries} queries; {phase.layers} layers"
     else:
         shape = f"batches of {phase.batch}"
+    if phase.weights:
+        shape += "; weights " + ", ".join(f"{name} {weight:g}" for name, weight in phase.weights.items())
     return phase.kind, phase.steps, phase.resolution or resolution, shape, phase.learning_rate
 
 
-def _evaluated(evaluation: Evaluation, sha256: str) -> str:
+def _seen(manifest: TrainedManifest, data: str) -> str:
+    """What the backbone has to do with data that it is evaluated on, as far as the names say."""
+    settings = manifest.settings
+    names = {Path(data).name, data}
+    if any(names & {path, Path(path).name} for d in settings.train for path in d.paths):
+        return "trained on"
+    if any(names & {path, Path(path).name} for d in settings.validation for path in d.paths):
+        return "chosen by"
+    return "no"
+
+
+def _evaluated(evaluation: Evaluation, manifest: TrainedManifest) -> str:
     """The rows about this backbone.
 
     Raises:
         ConfigurationError: there are none.
     """
-    labels = {label for label, digest in evaluation.backbones.items() if digest == sha256}
+    labels = {label for label, digest in evaluation.backbones.items() if digest == manifest.sha256}
     rows = [
-        (row.data, row.tasks, _percent(row.accuracy), row.accuracy.episodes)
+        (row.data, row.tasks, _percent(row.accuracy), row.accuracy.episodes, _seen(manifest, evaluation.data[row.data]))
         for row in evaluation.rows
         if row.backbone in labels
     ]
     if not rows:
-        raise ConfigurationError(f"the evaluation is of {', '.join(evaluation.backbones)}, none of which is {sha256}")
-    return _table(("data", "tasks", "accuracy, %", "episodes"), rows)
+        raise ConfigurationError(
+            f"the evaluation is of {', '.join(evaluation.backbones)}, none of which is {manifest.sha256}"
+        )
+    return _table(("data", "tasks", "accuracy, %", "episodes", "used in training"), rows)
 
 
 def read_evaluation(file: Path) -> Evaluation:
@@ -75,7 +96,7 @@ def model_card(manifest: TrainedManifest, evaluation: Evaluation | None) -> str:
         ConfigurationError: the evaluation is of other backbones.
     """
     spec, settings = load_spec(manifest.architecture), manifest.settings
-    data = ((d.name, ", ".join(d.paths), f"{d.weight:g}") for d in settings.train)
+    data = [(d.name, ", ".join(d.paths), *_counts(manifest, d.name), f"{d.weight:g}") for d in settings.train]
     phases = (_phase(phase, spec.resolution) for phase in settings.phases)
     validation = ((name, _percent(accuracy), accuracy.episodes) for name, accuracy in manifest.validation.items())
     parts = [
@@ -87,12 +108,12 @@ def model_card(manifest: TrainedManifest, evaluation: Evaluation | None) -> str:
         f"## How it was made\n\n`{manifest.made_by}`, seed {settings.seed}, starting from {manifest.start}. These are "
         f"the weights of step {manifest.step} of phase {manifest.phase} ({manifest.label} by validation).",
         _table(("phase", "steps", "resolution", "what a step sees", "learning rate"), phases),
-        "## Data\n\n" + _table(("name", "source", "weight"), data),
+        "## Data\n\n" + _table(("name", "source", "classes", "images", "weight"), data),
         f"Licences: {manifest.data_licence}.",
         "## Accuracy\n\nFrozen nearest prototype, mean and 95 % interval over episodes (Student's t). Validation, by "
         "which the weights were chosen:",
         _table(("data", "accuracy, %", "episodes"), validation),
     ]
     if evaluation is not None:
-        parts += ["Evaluation, on data that nothing was chosen by:", _evaluated(evaluation, manifest.sha256)]
+        parts += ["Evaluation:", _evaluated(evaluation, manifest)]
     return "\n\n".join(parts) + "\n"

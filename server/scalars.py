@@ -41,8 +41,12 @@ class Scalars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for writer in self._writers.values():
-            writer.close()
+        try:
+            for writer in self._writers.values():
+                writer.close()
+        except OSError as failure:
+            if error is None:
+                raise self._unwritable(failure) from failure
 
     def __call__(self, phase: str, step: int, steps: int, figures: Mapping[str, float]) -> None:
         """Write the figures of a step; a phase without figures, as that which decodes images, leaves nothing.
@@ -57,9 +61,10 @@ class Scalars:
             for name, value in figures.items():
                 self._writer(phase, step).add_scalar(f"{phase}/{name}", value, step)
         except OSError as error:
-            raise StorageError(
-                f"cannot write scalars to {self._folder}: {error.strerror}; give another --out"
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StorageError:
+        return StorageError(f"cannot write scalars to {self._folder}: {error.strerror}; give another --out")
 
     def _writer(self, phase: str, step: int) -> Any:
         if phase not in self._writers:

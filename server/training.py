@@ -9,8 +9,9 @@ import torch
 import yaml
 from pydantic import ValidationError
 
-from server.files import write_file
-from server.manifest import Accuracy, TrainedManifest, data_licence, facts_of
+from server.files import exclusive, write_file
+from server.manifest import Accuracy, DataFacts, TrainedManifest, data_licence, facts_of, read_manifest
+from server.model_card import model_card
 from server.versions import versions
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import load_spec
@@ -18,6 +19,7 @@ from tinytrain_core.backbones.weights import digest, from_bytes, read_bytes, to_
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.sources import expanded_path
 from tinytrain_core.meta_training.loop import Progress, Snapshot
+from tinytrain_core.meta_training.mix import Mix
 from tinytrain_core.meta_training.pipeline import read_data, train_backbone
 from tinytrain_core.meta_training.settings import RANDOM, EpisodicPhase, MetaTrainingSettings
 from tinytrain_core.meta_training.start import read_start
@@ -27,8 +29,11 @@ BEST: Literal["best"] = "best"
 LAST: Literal["last"] = "last"
 
 
-def load_training_settings(path: Path) -> MetaTrainingSettings:
+def load_training_settings(path: Path, device: str = "") -> MetaTrainingSettings:
     """Read the settings of a meta-training.
+
+    Args:
+        device: where to train, in place of what the file says.
 
     Raises:
         ConfigurationError: no such file, not YAML, an unknown key, a wrong type, an unknown architecture, or one
@@ -37,7 +42,8 @@ def load_training_settings(path: Path) -> MetaTrainingSettings:
     if not path.is_file():
         raise ConfigurationError(f"no configuration at {path}; server/configs/ has examples")
     try:
-        settings = MetaTrainingSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = MetaTrainingSettings.model_validate(raw | {"device": device} if device else raw)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(f"{path} does not configure a meta-training: {wrong}") from None
@@ -95,6 +101,7 @@ class _Writer:
     out: Path
     command: str
     start: str
+    mix: Mix
 
     def file(self, label: str) -> Path:
         name = self.settings.name
@@ -117,11 +124,20 @@ class _Writer:
             versions=versions("matplotlib"),
             label=label,
             start=self.start,
+            device=self.mix.device.type,
+            data={d.name: DataFacts.of(pool) for d, pool in zip(self.mix.data, self.mix.pools, strict=True)},
             phase=snapshot.phase,
             step=snapshot.step,
             settings=self.settings,
             validation={name: Accuracy.of(values) for name, values in snapshot.validation.accuracies.items()},
         )
+
+    def write_card(self) -> None:
+        """The model card of the best."""
+        file = self.file(BEST)
+        manifest = read_manifest(file.with_suffix(".json"), read_bytes(file))
+        if isinstance(manifest, TrainedManifest):
+            write_file(file.with_suffix(".md"), model_card(manifest, None).encode())
 
 
 def _start(settings: MetaTrainingSettings) -> tuple[Backbone | None, str]:
@@ -149,9 +165,12 @@ def meta_train(settings: MetaTrainingSettings, out: Path, command: str, progress
         StorageError: the folder cannot be written.
     """
     start, described = _start(settings)
-    writer = _Writer(settings, out, command, described)
     _check_claim(out, settings)
     data = read_data(settings, progress)
-    _claim(out, settings)
-    train_backbone(settings, data, start, out, progress, writer.write)
+    writer = _Writer(settings, out, command, described, data.mix)
+    with exclusive(out):
+        _check_claim(out, settings)  # again: somebody may have come while the images were decoded
+        _claim(out, settings)
+        train_backbone(settings, data, start, out, progress, writer.write)
+        writer.write_card()
     return writer.file(BEST)

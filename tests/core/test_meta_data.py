@@ -16,7 +16,7 @@ from tinytrain_core.errors import TooFewClassesError
 from tinytrain_core.fewshot.augment import scale_pixels
 from tinytrain_core.fewshot.datasets import folder_source
 from tinytrain_core.meta_training.crops import Variation, draw_variation
-from tinytrain_core.meta_training.mix import Mix
+from tinytrain_core.meta_training.mix import Mix, check_tasks
 from tinytrain_core.meta_training.pool import ImagePool, decode_pool
 from tinytrain_core.meta_training.settings import EpisodicPhase, TrainingData
 from tinytrain_core.seeds import torch_generator
@@ -188,10 +188,10 @@ def test_each_part_of_a_steps_name_counts_for_images_and_for_their_variation(tmp
 
 def test_a_source_without_such_tasks_is_found_before_the_training(folder: Path, grey_folder: Path) -> None:
     mix = mix_of((decode(folder), training_data()), (decode(grey_folder), training_data()))
-    mix.check([episodes(ways=2, shots=1, queries=3)])
+    check_tasks(mix.data, mix.pools, [episodes(ways=2, shots=1, queries=3)])
     for keys in ({"ways": 3, "shots": 1}, {"ways": 2, "shots": 3}):
         with pytest.raises(TooFewClassesError):
-            mix.check([episodes(**keys, queries=3)])
+            check_tasks(mix.data, mix.pools, [episodes(**keys, queries=3)])
     coloured, grey = decode(folder), decode(grey_folder)
     named = mix_of((coloured, training_data()), (grey, training_data().model_copy(update={"name": "grey"})))
-    named.check([episodes(ways=3, shots=1, queries=3, weights={"grey": 0})])  # grey has two classes, and is not drawn
+    check_tasks(named.data, named.pools, [episodes(ways=3, shots=1, queries=3, weights={"grey": 0})])

@@ -10,12 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training import EPISODIC, SUPERVISED, Record, ignore, run_settings, small_spec, tensors, train
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.errors import TrainingDivergedError
-from tinytrain_core.meta_training import supervised
+from tinytrain_core.meta_training import episodic, supervised
+from tinytrain_core.meta_training.episodic import EpisodicModel
 from tinytrain_core.meta_training.loop import LARGEST_GRADIENT, Loop, learning_rate_factor
+from tinytrain_core.meta_training.pipeline import read_data
 from tinytrain_core.meta_training.settings import EpisodicPhase
 from tinytrain_core.meta_training.validation import Validation, Validator
 
@@ -178,3 +181,25 @@ def test_a_start_that_is_not_finite_ends_in_the_first_step(tmp_path: Path, small
     with pytest.raises(TrainingDivergedError, match=r"phase 1-episodic, step 1 of 4: .* is in none"):
         train(run_settings(tmp_path, phases=[EPISODIC]), tmp_path / "out", broken)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_half_precision_stays_within_the_network(tmp_path: Path, small: Backbone) -> None:
+    """What CUDA does, on the CPU: autocast reaches the convolutions and neither crops nor cosines nor losses."""
+    seen: list[tuple[str, torch.dtype]] = []
+
+    class Spy(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result.is_floating_point():
+                seen.append((func.overloadpacket.__name__, result.dtype))
+            return result
+
+    wanted = run_settings(tmp_path, phases=[EPISODIC])
+    model = EpisodicModel(small, read_data(wanted, ignore).mix)
+    with pytest.MonkeyPatch.context() as patched, Spy():
+        patched.setattr(episodic, "bfloat16_on_cuda", lambda device: torch.autocast("cpu", torch.bfloat16))
+        loss = model.loss(wanted.phases[0], 1, 0)
+    assert loss.dtype == torch.float32
+    assert {dtype for name, dtype in seen if "conv" in name} == {torch.bfloat16}
+    outside = ("grid_sampler_2d", "mm", "_log_softmax", "nll_loss_forward", "linalg_vector_norm")
+    assert {dtype for name, dtype in seen if name in outside} == {torch.float32}

@@ -11,13 +11,14 @@ import torch
 import yaml
 
 from server.cli import main
+from server.files import exclusive
 from server.manifest import Accuracy, TrainedManifest, read_manifest
 from server.training import load_training_settings, meta_train
 from tests.conftest import random_backbone
 from tests.training import EPISODIC, SHORT, Stopped, contents, ignore, run_keys, settings_of, stop_at
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import digest, from_bytes, to_bytes
-from tinytrain_core.errors import BackboneError, ConfigurationError
+from tinytrain_core.errors import BackboneError, ConfigurationError, StorageError
 from tinytrain_core.meta_training.validation import Validator
 
 
@@ -188,3 +189,17 @@ def test_the_interval_is_students() -> None:
     accuracy = Accuracy.of([0.5, 0.7, 0.9])
     assert accuracy.mean == pytest.approx(0.7)
     assert accuracy.interval == pytest.approx(4.302653 * 0.2 / 3**0.5, rel=1e-6)  # t of 97.5 % with two degrees
+
+
+def test_a_folder_is_for_one_run_at_a_time(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "out"), pytest.raises(StorageError, match="another process"):
+        meta_train(settings_of(tmp_path), tmp_path / "out", "", ignore)
+    assert meta_train(settings_of(tmp_path), tmp_path / "out", "", ignore).is_file()
+
+
+def test_the_command_line_can_say_where_to_train(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(run_keys(tmp_path, backbone="mcunet-5fps")), encoding="utf-8")
+    assert load_training_settings(file, "auto").device == "auto"
+    with pytest.raises(ConfigurationError, match="device"):
+        load_training_settings(file, "tpu")

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tinytrain_core.errors import TooFewClassesError
 from tinytrain_core.fewshot.augment import scale_pixels
-from tinytrain_core.fewshot.episodes import ClassDraw, sample_fixed
+from tinytrain_core.fewshot.episodes import ClassDraw, Classes, sample_fixed
 from tinytrain_core.meta_training.crops import draw_variation
 from tinytrain_core.meta_training.pool import ImagePool
 from tinytrain_core.meta_training.settings import EpisodicPhase, TrainingData
@@ -29,6 +30,22 @@ class Task:
     query: Tensor
     query_labels: Tensor
     ways: int
+
+
+def check_tasks(data: Sequence[TrainingData], sources: Sequence[Classes], phases: Sequence[EpisodicPhase]) -> None:
+    """Make sure that every source has tasks of the phases that draw it.
+
+    Raises:
+        TooFewClassesError: one has too few classes with enough images.
+    """
+    for settings, source in zip(data, sources, strict=True):
+        for shape in phases:
+            if not shape.weights.get(settings.name, settings.weight):
+                continue
+            try:
+                sample_fixed(source, shape.ways, shape.shots, shape.queries, np.random.default_rng(0))
+            except TooFewClassesError as error:
+                raise TooFewClassesError(f"the training data {settings.name!r}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -56,17 +73,6 @@ class Mix:
         """How often each source is drawn; `weights` replaces the sources' own, by name."""
         own = [weights.get(data.name, data.weight) for data in self.data]
         return [weight / sum(own) for weight in own]
-
-    def check(self, phases: Sequence[EpisodicPhase]) -> None:
-        """Make sure that every source that a phase draws has tasks of its shape.
-
-        Raises:
-            TooFewClassesError: one has too few classes with enough images.
-        """
-        for shape in phases:
-            for pool, share in zip(self.pools, self._shares(shape.weights), strict=True):
-                if share:
-                    sample_fixed(pool, shape.ways, shape.shots, shape.queries, np.random.default_rng(0))
 
     def _vary(self, source: int, images: Tensor, resolution: int, *entropy: int) -> Tensor:
         variation = draw_variation(len(images), self.data[source], torch_generator(self.seed, *entropy, source))

@@ -11,7 +11,7 @@ from tinytrain_core.fewshot.datasets import ImageSource
 from tinytrain_core.fewshot.sources import is_glyphs, join, open_source
 from tinytrain_core.meta_training.episodic import EpisodicModel
 from tinytrain_core.meta_training.loop import Loop, Model, Progress, Save, Snapshot, as_written
-from tinytrain_core.meta_training.mix import Mix
+from tinytrain_core.meta_training.mix import Mix, check_tasks
 from tinytrain_core.meta_training.pool import ImagePool, decode_pool
 from tinytrain_core.meta_training.settings import (
     EpisodicPhase,
@@ -79,9 +79,12 @@ def _decode(
 
         held = sum(pool.images.numel() for pool in pools if device.type == "cpu")
         pools.append(decode_pool(source, settings.stored, show, held).to(device))
-    mix = Mix(settings.train, tuple(pools), settings.seed)
-    mix.check([phase for phase in settings.phases if isinstance(phase, EpisodicPhase)])
-    return mix
+    check_tasks(settings.train, pools, _episodic(settings))  # again: unreadable images have gone
+    return Mix(settings.train, tuple(pools), settings.seed)
+
+
+def _episodic(settings: MetaTrainingSettings) -> list[EpisodicPhase]:
+    return [phase for phase in settings.phases if isinstance(phase, EpisodicPhase)]
 
 
 def read_data(settings: MetaTrainingSettings, progress: Progress) -> RunData:
@@ -94,7 +97,9 @@ def read_data(settings: MetaTrainingSettings, progress: Progress) -> RunData:
     device = training_device(settings)
     validator = Validator(settings.validation, settings.seed)
     validator.tasks  # noqa: B018 - what is not enough is found before the decoding, which takes minutes
-    return RunData(_decode(settings, open_sources(settings), device, progress), validator)
+    sources = open_sources(settings)
+    check_tasks(settings.train, sources, _episodic(settings))
+    return RunData(_decode(settings, sources, device, progress), validator)
 
 
 def train_backbone(
