@@ -19,7 +19,7 @@ from tinytrain_core.backbones.weights import digest, from_bytes, read_bytes, to_
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.sources import expanded_path
 from tinytrain_core.meta_training.loop import Progress, Snapshot
-from tinytrain_core.meta_training.mix import Mix
+from tinytrain_core.meta_training.mixture import SourceMixture
 from tinytrain_core.meta_training.pipeline import read_data, train_backbone
 from tinytrain_core.meta_training.settings import RANDOM, EpisodicPhase, MetaTrainingSettings
 from tinytrain_core.meta_training.start import read_start
@@ -101,7 +101,7 @@ class _Writer:
     out: Path
     command: str
     start: str
-    mix: Mix
+    mixture: SourceMixture
 
     def file(self, label: str) -> Path:
         name = self.settings.name
@@ -124,8 +124,8 @@ class _Writer:
             versions=versions("matplotlib"),
             label=label,
             start=self.start,
-            device=self.mix.device.type,
-            data={d.name: DataFacts.of(pool) for d, pool in zip(self.mix.data, self.mix.pools, strict=True)},
+            device=self.mixture.device.type,
+            data={d.name: DataFacts.of(pool) for d, pool in zip(self.mixture.data, self.mixture.pools, strict=True)},
             phase=snapshot.phase,
             step=snapshot.step,
             settings=self.settings,
@@ -167,7 +167,7 @@ def meta_train(settings: MetaTrainingSettings, out: Path, command: str, progress
     start, described = _start(settings)
     _check_claim(out, settings)
     data = read_data(settings, progress)
-    writer = _Writer(settings, out, command, described, data.mix)
+    writer = _Writer(settings, out, command, described, data.mixture)
     with exclusive(out):
         _check_claim(out, settings)  # again: somebody may have come while the images were decoded
         _claim(out, settings)

@@ -16,7 +16,7 @@ from tinytrain_core.errors import TooFewClassesError
 from tinytrain_core.fewshot.augment import scale_pixels
 from tinytrain_core.fewshot.datasets import folder_source
 from tinytrain_core.meta_training.crops import Variation, draw_variation
-from tinytrain_core.meta_training.mix import Mix, check_tasks
+from tinytrain_core.meta_training.mixture import SourceMixture, check_tasks
 from tinytrain_core.meta_training.pool import ImagePool, decode_pool
 from tinytrain_core.meta_training.settings import EpisodicPhase, TrainingData
 from tinytrain_core.seeds import torch_generator
@@ -36,8 +36,8 @@ def episodes(**keys: Any) -> EpisodicPhase:
     return EpisodicPhase(kind="episodic", steps=1, **keys)
 
 
-def mix_of(*parts: tuple[ImagePool, TrainingData], seed: int = 4) -> Mix:
-    return Mix(tuple(data for _, data in parts), tuple(pool for pool, _ in parts), seed)
+def mix_of(*parts: tuple[ImagePool, TrainingData], seed: int = 4) -> SourceMixture:
+    return SourceMixture(tuple(data for _, data in parts), tuple(pool for pool, _ in parts), seed)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_colours_stay_in_range() -> None:
     assert float(varied.abs().max()) == 1.0
 
 
-def pixel_classes(mix: Mix, images: torch.Tensor) -> list[int]:
+def pixel_classes(mix: SourceMixture, images: torch.Tensor) -> list[int]:
     """Which class of the mix each unvaried image is the most like, counted over all sources."""
     stored = [scale_pixels(pool.take(torch.arange(len(pool.images)))) for pool in mix.pools]
     owners = [k for pool in mix.pools for c in pool.classes for k in [c.name] * c.size]

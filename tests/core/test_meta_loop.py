@@ -195,7 +195,7 @@ def test_half_precision_stays_within_the_network(tmp_path: Path, small: Backbone
             return result
 
     wanted = run_settings(tmp_path, phases=[EPISODIC])
-    model = EpisodicModel(small, read_data(wanted, ignore).mix)
+    model = EpisodicModel(small, read_data(wanted, ignore).mixture)
     with pytest.MonkeyPatch.context() as patched, Spy():
         patched.setattr(episodic, "bfloat16_on_cuda", lambda device: torch.autocast("cpu", torch.bfloat16))
         loss = model.loss(wanted.phases[0], 1, 0)

@@ -12,7 +12,7 @@ from tests.training import ignore, run_settings
 from tinytrain_core.errors import ConfigurationError, DataError
 from tinytrain_core.fewshot.datasets import folder_source
 from tinytrain_core.meta_training import pool as pools
-from tinytrain_core.meta_training.mix import Mix
+from tinytrain_core.meta_training.mixture import SourceMixture
 from tinytrain_core.meta_training.pipeline import read_data
 from tinytrain_core.meta_training.pool import ImagePool, decode_pool
 from tinytrain_core.meta_training.settings import TrainingData
@@ -22,8 +22,8 @@ def decode(folder: Path, side: int = 32) -> ImagePool:
     return decode_pool(folder_source(folder), side, ignore)
 
 
-def mix_of(pool: ImagePool) -> Mix:
-    return Mix((TrainingData(name="x", data="x"),), (pool,), 4)
+def mix_of(pool: ImagePool) -> SourceMixture:
+    return SourceMixture((TrainingData(name="x", data="x"),), (pool,), 4)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_the_images_of_all_sources_have_to_fit_together(tmp_path: Path, monkeypa
     for pages in (fits + 2, fits - 2):
         monkeypatch.setattr(pools.os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": pages}.__getitem__)
         if pages > fits:
-            assert len(read_data(settings, ignore).mix.pools) == 2
+            assert len(read_data(settings, ignore).mixture.pools) == 2
         else:
             with pytest.raises(ConfigurationError, match="15 images of 32 x 32 and the sources before"):
                 read_data(settings, lambda phase, *_: phases.append(phase))

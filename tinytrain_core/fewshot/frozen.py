@@ -12,7 +12,7 @@ from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.errors import BadImageError, TooFewImagesError
 from tinytrain_core.fewshot.augment import scale_pixels
 from tinytrain_core.fewshot.datasets import ImageSource
-from tinytrain_core.fewshot.episodes import ClassDraw
+from tinytrain_core.fewshot.episodes import MIN_WAYS, ClassDraw
 from tinytrain_core.fewshot.prototypes import accuracy
 
 BATCH = 16  # larger ones leave the cache
@@ -43,29 +43,25 @@ def embed_images(
     return embeddings
 
 
-def _side(
-    draws: Sequence[ClassDraw], side: str, embeddings: dict[Image, Tensor], usable: list[int]
-) -> tuple[Tensor, Tensor]:
-    """Embeddings (N, D) and labels (N,) of one side of a task."""
-    rows, labels = [], []
-    for label, position in enumerate(usable):
-        draw = draws[position]
-        found = [embeddings[name] for i in getattr(draw, side) if (name := (draw.class_index, i)) in embeddings]
-        rows += found
-        labels += [label] * len(found)
-    return torch.stack(rows), torch.tensor(labels)
+def _embedded(sides: Sequence[list[Image]], embeddings: dict[Image, Tensor]) -> tuple[Tensor, Tensor]:
+    """Embeddings (N, D) and labels (N,) of one side of a task, given the images of each class."""
+    labels = [label for label, images in enumerate(sides) for _ in images]
+    return torch.stack([embeddings[image] for images in sides for image in images]), torch.tensor(labels)
 
 
 def _task_accuracy(draws: Sequence[ClassDraw], embeddings: dict[Image, Tensor]) -> float:
     """Nearest-prototype accuracy; classes that lost a side to unreadable images are left out."""
 
-    def has(draw: ClassDraw, side: tuple[int, ...]) -> bool:
-        return any((draw.class_index, i) in embeddings for i in side)
+    def readable(draw: ClassDraw, images: tuple[int, ...]) -> list[Image]:
+        return [name for i in images if (name := (draw.class_index, i)) in embeddings]
 
-    usable = [k for k, draw in enumerate(draws) if has(draw, draw.support) and has(draw, draw.query)]
-    if len(usable) < 2:
-        raise TooFewImagesError(f"a task needs two classes with readable images, {len(usable)} of {len(draws)} have")
-    support, query = (_side(draws, side, embeddings, usable) for side in ("support", "query"))
+    both = [(readable(draw, draw.support), readable(draw, draw.query)) for draw in draws]
+    usable = [(support, query) for support, query in both if support and query]
+    if len(usable) < MIN_WAYS:
+        raise TooFewImagesError(
+            f"a task needs {MIN_WAYS} classes with readable images, {len(usable)} of {len(draws)} have"
+        )
+    support, query = (_embedded(sides, embeddings) for sides in zip(*usable, strict=True))
     return accuracy(*support, *query, len(usable))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.fewshot.prototypes import prototype_loss
-from tinytrain_core.meta_training.mix import Mix, bfloat16_on_cuda
+from tinytrain_core.meta_training.mixture import SourceMixture, bfloat16_on_cuda
 from tinytrain_core.meta_training.settings import EpisodicPhase
 
 MOMENTUM = 0.9
@@ -30,10 +30,10 @@ class _FoldedParameters(nn.Module):
 class EpisodicModel:
     """The trainable folded network of the episodic phases, which hand it on to each other."""
 
-    def __init__(self, backbone: Backbone, mix: Mix) -> None:
+    def __init__(self, backbone: Backbone, mixture: SourceMixture) -> None:
         self._spec = backbone.spec
-        self._mix = mix
-        self._folded = _FoldedParameters(backbone.on(torch.device("cpu"))).to(mix.device)
+        self._mixture = mixture
+        self._folded = _FoldedParameters(backbone.on(torch.device("cpu"))).to(mixture.device)
         self.parts: dict[str, nn.Module] = {"folded": self._folded}
 
     def _trained(self, phase: EpisodicPhase) -> list[nn.Parameter]:
@@ -59,7 +59,7 @@ class EpisodicModel:
 
     def loss(self, phase: EpisodicPhase, number: int, step: int) -> Tensor:
         """The loss of one task."""
-        task = self._mix.task(number, step, phase, phase.resolution or self._spec.resolution)
+        task = self._mixture.task(number, step, phase, phase.resolution or self._spec.resolution)
         images = torch.cat([task.support, task.query])
         with bfloat16_on_cuda(images.device):
             embeddings = self._backbone().embed(images)

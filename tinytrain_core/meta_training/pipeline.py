@@ -11,7 +11,7 @@ from tinytrain_core.fewshot.datasets import ImageSource
 from tinytrain_core.fewshot.sources import is_glyphs, join, open_source
 from tinytrain_core.meta_training.episodic import EpisodicModel
 from tinytrain_core.meta_training.loop import Loop, Model, Progress, Save, Snapshot, as_written
-from tinytrain_core.meta_training.mix import Mix, check_tasks
+from tinytrain_core.meta_training.mixture import SourceMixture, check_tasks
 from tinytrain_core.meta_training.pool import ImagePool, decode_pool
 from tinytrain_core.meta_training.settings import (
     EpisodicPhase,
@@ -27,7 +27,7 @@ START = "start"
 
 
 def open_training_data(data: TrainingData, seed: int) -> ImageSource:
-    """The images of one source of the mix; glyphs as often in each typeface as the settings say."""
+    """The images of one source of the mixture; glyphs as often in each typeface as the settings say."""
     return join([_open(name, data.images_per_face, seed) for name in data.paths])
 
 
@@ -64,13 +64,13 @@ def open_sources(settings: MetaTrainingSettings) -> list[ImageSource]:
 class RunData:
     """What a run looks at: the training images, in memory, and the validation tasks."""
 
-    mix: Mix
+    mixture: SourceMixture
     validator: Validator
 
 
 def _decode(
     settings: MetaTrainingSettings, sources: list[ImageSource], device: torch.device, progress: Progress
-) -> Mix:
+) -> SourceMixture:
     pools: list[ImagePool] = []
     for data, source in zip(settings.train, sources, strict=True):
 
@@ -80,7 +80,7 @@ def _decode(
         held = sum(pool.images.numel() for pool in pools if device.type == "cpu")
         pools.append(decode_pool(source, settings.stored, show, held).to(device))
     check_tasks(settings.train, pools, _episodic(settings))  # again: unreadable images have gone
-    return Mix(settings.train, tuple(pools), settings.seed)
+    return SourceMixture(settings.train, tuple(pools), settings.seed)
 
 
 def _episodic(settings: MetaTrainingSettings) -> list[EpisodicPhase]:
@@ -120,12 +120,12 @@ def train_backbone(
         TrainingDivergedError: a loss, gradient or weight is not finite.
         StorageError: a checkpoint cannot be read or written.
     """
-    best, model = -1.0, _first_model(settings, start, data.mix)
+    best, model = -1.0, _first_model(settings, start, data.mixture)
     if start is not None and not any(out.glob("phase-*.pt")):
         best = _validate_start(start, data.validator, save)
     for number, phase in enumerate(settings.phases, 1):
         if isinstance(phase, EpisodicPhase) and isinstance(model, SupervisedModel):
-            model = EpisodicModel(model.snapshot(), data.mix)
+            model = EpisodicModel(model.snapshot(), data.mixture)
         loop = Loop(phase, number, settings.checkpoint_every, out, data.validator, progress, save, best)
         best = loop.run(model)
 
@@ -138,9 +138,9 @@ def _validate_start(start: Backbone, validator: Validator, save: Save) -> float:
     return validation.mean
 
 
-def _first_model(settings: MetaTrainingSettings, start: Backbone | None, mix: Mix) -> Model:
+def _first_model(settings: MetaTrainingSettings, start: Backbone | None, mixture: SourceMixture) -> Model:
     if isinstance(settings.phases[0], SupervisedPhase):
-        return SupervisedModel(settings, mix)
+        return SupervisedModel(settings, mixture)
     if start is None:
-        start = SupervisedModel(settings, mix).snapshot()
-    return EpisodicModel(start, mix)
+        start = SupervisedModel(settings, mixture).snapshot()
+    return EpisodicModel(start, mixture)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tinytrain_core.backbones.folding import Backbone, fold
 from tinytrain_core.backbones.network import NormNetwork
 from tinytrain_core.backbones.spec import load_spec
-from tinytrain_core.meta_training.mix import Mix, bfloat16_on_cuda
+from tinytrain_core.meta_training.mixture import SourceMixture, bfloat16_on_cuda
 from tinytrain_core.meta_training.settings import MetaTrainingSettings, SupervisedPhase
 from tinytrain_core.seeds import Draw, torch_generator
 
@@ -27,12 +27,12 @@ def _initialise(settings: MetaTrainingSettings, classes: int) -> tuple[NormNetwo
 class SupervisedModel:
     """The trainable network of the supervised phases, which hand it on to each other."""
 
-    def __init__(self, settings: MetaTrainingSettings, mix: Mix) -> None:
-        self.network, self.classifier = _initialise(settings, mix.classes)
+    def __init__(self, settings: MetaTrainingSettings, mixture: SourceMixture) -> None:
+        self.network, self.classifier = _initialise(settings, mixture.classes)
         self.parts: dict[str, nn.Module] = {"network": self.network, "classifier": self.classifier}
-        self._mix = mix
-        self.network.to(mix.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.classifier.to(mix.device)
+        self._mixture = mixture
+        self.network.to(mixture.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.classifier.to(mixture.device)
 
     def optimiser(self, phase: SupervisedPhase) -> torch.optim.Optimizer:
         """AdamW; neither biases nor BatchNorm decay."""
@@ -47,7 +47,7 @@ class SupervisedModel:
         """The loss of one batch."""
         self.network.train()
         resolution = phase.resolution or self.network.spec.resolution
-        images, labels = self._mix.batch(number, step, phase.batch, resolution, phase.weights)
+        images, labels = self._mixture.batch(number, step, phase.batch, resolution, phase.weights)
         with bfloat16_on_cuda(images.device):
             features = self.network(images)
         logits = self.classifier(features.float())

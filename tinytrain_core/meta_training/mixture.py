@@ -1,4 +1,4 @@
-"""The mix of training sources: which source, class and image a step sees, and how the image is varied.
+"""The mixture of training sources: which source, class and image a step sees, and how the image is varied.
 
 Everything that step `i` of phase `p` sees depends on (seed, p, i) alone, so that a run continued from its
 checkpoint is the run that never stopped.
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tinytrain_core.errors import TooFewClassesError
 from tinytrain_core.fewshot.augment import scale_pixels
-from tinytrain_core.fewshot.episodes import ClassDraw, Classes, sample_fixed
+from tinytrain_core.fewshot.episodes import Classes, sample_fixed
 from tinytrain_core.meta_training.crops import draw_variation
 from tinytrain_core.meta_training.pool import ImagePool
 from tinytrain_core.meta_training.settings import EpisodicPhase, TrainingData
@@ -49,7 +49,7 @@ def check_tasks(data: Sequence[TrainingData], sources: Sequence[Classes], phases
 
 
 @dataclass(frozen=True)
-class Mix:
+class SourceMixture:
     """The sources of one run.
 
     Attributes:
@@ -101,7 +101,8 @@ class Mix:
         source = int(rng.choice(len(self.pools), p=self._shares(shape.weights)))
         pool = self.pools[source]
         draws = sample_fixed(pool, shape.ways, shape.shots, shape.queries, rng)
-        support, query = ([_images(pool, draw, side) for draw in draws] for side in ("support", "query"))
+        support = [[pool.index(draw.class_index, image) for image in draw.support] for draw in draws]
+        query = [[pool.index(draw.class_index, image) for image in draw.query] for draw in draws]
         taken = pool.take(torch.tensor([i for part in (*support, *query) for i in part]))
         images = self._vary(source, taken, resolution, Draw.VARIATION, phase, step)
         boundary = sum(map(len, support))
@@ -115,7 +116,3 @@ class Mix:
 def bfloat16_on_cuda(device: torch.device) -> torch.autocast:
     """Around the network's forward pass only: crops, cosines and losses stay in single precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
-
-
-def _images(pool: ImagePool, draw: ClassDraw, side: str) -> list[int]:
-    return [pool.index(draw.class_index, image) for image in getattr(draw, side)]
