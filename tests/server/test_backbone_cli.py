@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from server.backbone_cli import app
 from server.evaluation import labelled
 from server.manifest import ImportedManifest, read_manifest
+from server.training import load_training_settings
 from tests.conftest import random_backbone
 from tests.core.test_published import CLASSES, folded_state
 from tinytrain_core.backbones.published import read_published
@@ -105,6 +106,20 @@ def test_the_same_backbone_gains_nothing_and_a_better_one_does(published: Path, 
 def test_labels_must_differ(published: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="label of its own"):
         call("evaluate", published, published, "--data", "glyphs:test", "--out", tmp_path)
+
+
+def test_data_of_one_label_are_refused_and_not_dropped(published: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="labels of their own"):
+        call("evaluate", published, "--data", "a/test.zip", "--data", "b/test.zip", "--out", tmp_path)
+
+
+def test_the_shipped_backbone_has_a_manifest_of_its_own() -> None:
+    assert json.loads(call("show", "--format", "json"))["manifest"]["kind"] == "trained"
+
+
+@pytest.mark.parametrize("config", sorted(Path("server/configs").rglob("*.yaml")), ids=str)
+def test_the_configurations_that_ship_can_be_read(config: Path) -> None:
+    assert load_training_settings(config).name == config.stem
 
 
 @pytest.mark.parametrize(

@@ -45,4 +45,6 @@ def draw_variation(n: int, data: TrainingData, generator: torch.Generator) -> Va
     crops = torch.zeros(n, 2, 3)
     crops[:, 0, 0], crops[:, 0, 2] = width * mirrored, uniform(-1, 1) * (1 - width)
     crops[:, 1, 1], crops[:, 1, 2] = height, uniform(-1, 1) * (1 - height)
-    return Variation(crops, draw_colours(n, data.colour, data.colour, data.colour, generator))
+    colours = draw_colours(n, data.colour, data.colour, data.colour, generator)
+    colours.saturation[torch.rand(n, generator=generator) < data.grey] = 0
+    return Variation(crops, colours)

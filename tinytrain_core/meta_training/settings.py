@@ -39,6 +39,7 @@ class TrainingData(Data):
         least_area: of the randomly cropped part, as a share of the image (PMF has 0.05).
         stretch: the crop's largest aspect ratio.
         colour: strength of brightness, contrast and saturation jitter (PMF has 0.4).
+        grey: how often an image loses its colours.
         images_per_face: for glyphs, how often each typeface draws a character.
         licence: what the data may be used for; written into the model card.
     """
@@ -48,6 +49,7 @@ class TrainingData(Data):
     least_area: float = Field(0.3, gt=0, le=1)
     stretch: float = Field(4 / 3, ge=1)
     colour: float = Field(0.4, ge=0, le=1)
+    grey: float = Field(0.0, ge=0, le=1)
     images_per_face: int = Field(2, ge=1)
     licence: str = ""
 
@@ -100,13 +102,14 @@ class EpisodicPhase(PhaseSettings, TaskShape):
     """ProtoNet tasks on the folded network. Each task comes from one source.
 
     Attributes:
-        layers: `all`, or `mix` for nothing but the feature-mix convolution.
+        layers: `all`, or `mix` for nothing but the feature-mix convolution, or `scale` for no layer at all. Behind
+            a ReLU6 all cosines are close to 1, and a scale that is too small for that spoils the layers.
         optimiser: `sgd` has momentum 0.9 (PMF), `adam` the usual moments.
         scale_learning_rate: of the head's scale, which has to grow where a ReLU6 makes all cosines positive.
     """
 
     kind: Literal["episodic"]
-    layers: Literal["all", "mix"] = "all"
+    layers: Literal["all", "mix", "scale"] = "all"
     optimiser: Literal["sgd", "adam"] = "adam"
     learning_rate: float = Field(1e-4, gt=0, le=LARGEST_RATE)
     scale_learning_rate: float = Field(0.02, gt=0, le=LARGEST_RATE)
