@@ -1,4 +1,7 @@
-"""How training images are varied: random resized crop, mirror, colour (PMF's training transform, Hu et al. 2022)."""
+"""How training images are varied: random resized crop, mirror, colour.
+
+After PMF's training transform (Hu et al. 2022); brightness is added, and nothing filters before a reduction.
+"""
 
 import math
 from dataclasses import dataclass
@@ -33,7 +36,7 @@ class Variation:
 
 
 def draw_variation(n: int, data: TrainingData, generator: torch.Generator) -> Variation:
-    """Draw for n images: area uniform, aspect log-uniform, place uniform, as torchvision's RandomResizedCrop."""
+    """Draw for n images: area uniform, aspect log-uniform, place uniform; sides are cut to the image."""
 
     def uniform(low: float, high: float) -> Tensor:
         return torch.empty(n).uniform_(low, high, generator=generator)
