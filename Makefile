@@ -1,17 +1,21 @@
 # make demo   a simulated fleet of 24 unequal devices, and a report to look at
 # make test   lint, types and tests
-# Both create their virtual environment first. PYTHON and VENV may be given.
+# make bench  the engine against plain PyTorch: speed and memory, measured side by side
+# All create their virtual environment first. PYTHON and VENV may be given.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := tinytrain_core client server simulations tests
+SOURCES := tinytrain_core client server simulations tests benchmarks
 
-.PHONY: demo test lint types unit format clean
+.PHONY: demo test lint types unit format bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.sim
 	$(BIN)/tinytrain-sim demo
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
 
 test: lint types unit
 

@@ -20,7 +20,15 @@ from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import SHIPPED, digest, from_bytes, read_bytes
 from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue, device_profile
-from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS, TrainingSettings
+from tinytrain_core.engine.settings import (
+    LEARNING_RATE,
+    MAX_VIEWS,
+    OPTIMISER,
+    PRECISION,
+    STEPS,
+    VIEWS,
+    TrainingSettings,
+)
 from tinytrain_core.errors import BudgetError, ConfigurationError, DataError, StorageError, TinyTrainError
 from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.selection.methods import METHODS, method_by_name
@@ -72,17 +80,26 @@ def _request(
     steps: int,
     learning_rate: float = LEARNING_RATE,
     optimiser: str = OPTIMISER,
+    views: int = VIEWS,
+    precision: str = PRECISION,
     seed: int = 0,
 ) -> PersonaliseRequest:
     """The request that a server would send.
 
     Raises:
-        ConfigurationError: the method or the optimiser is unknown.
+        ConfigurationError: the method, the optimiser or the precision is unknown.
     """
     method_by_name(method)
-    TrainingSettings(steps, learning_rate, optimiser)
+    TrainingSettings(steps, learning_rate, optimiser, views=views, precision=precision)
     return PersonaliseRequest(
-        digest=digest(data), seed=seed, method=method, steps=steps, learning_rate=learning_rate, optimiser=optimiser
+        digest=digest(data),
+        seed=seed,
+        method=method,
+        steps=steps,
+        learning_rate=learning_rate,
+        optimiser=optimiser,
+        views=views,
+        precision=precision,
     )
 
 
@@ -141,6 +158,10 @@ def personalise(
     steps: Annotated[int, typer.Option(min=0, max=10_000)] = STEPS,
     learning_rate: Annotated[float, typer.Option(min=1e-9, max=1)] = LEARNING_RATE,
     optimiser: Annotated[str, typer.Option(help="adam, momentum or sgd.")] = OPTIMISER,
+    views: Annotated[
+        int, typer.Option(min=0, max=MAX_VIEWS, help="Augmented views to keep features of; 0 is a fresh one each step.")
+    ] = VIEWS,
+    precision: Annotated[str, typer.Option(help="Of kept features: full, half or byte.")] = PRECISION,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the augmentation.")] = 0,
     style: Style = Format.TABLE,
 ) -> None:
@@ -152,7 +173,7 @@ def personalise(
     """
     data = read_bytes(backbone)
     from_bytes(data)  # a damaged file is one error here, not a failure of every device
-    request = _request(data, method, steps, learning_rate, optimiser, seed)
+    request = _request(data, method, steps, learning_rate, optimiser, views, precision, seed)
     reports = list(_personalise(config, request, data))
     show_reports(reports, style)
     raise typer.Exit(_exit_code(reports))

@@ -35,7 +35,7 @@ class DeviceConfig(_Settings):
         data: a folder of class folders, such a folder in a zip, or `glyphs`.
         user: in a simulation, which user's part of `data` it has; None is all of it.
         shots, holdout: the most images of a class to learn from, and to judge by.
-        memory_bytes, compute_share: instead of what its class grants.
+        memory_bytes, compute_share, storage_bytes: instead of what its class grants.
     """
 
     number: int = Field(ge=1, lt=2**31)
@@ -46,6 +46,7 @@ class DeviceConfig(_Settings):
     holdout: Images = 10
     memory_bytes: int | None = Field(None, ge=0)
     compute_share: float | None = Field(None, ge=0, le=1)
+    storage_bytes: int | None = Field(None, ge=0)
 
     @field_validator("profile")
     @classmethod

@@ -7,6 +7,7 @@ machine's log and nowhere else.
 import logging
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -25,6 +26,7 @@ from tinytrain_core.seeds import Draw, generator
 from tinytrain_core.selection.cost import Budget, full_train_backward_macs
 from tinytrain_core.wire import PersonaliseRequest
 
+HALF_BYTES = 2  # of a weight of the released backbone, which storage holds beside the features
 log = logging.getLogger(__name__)
 
 
@@ -40,10 +42,11 @@ def device_budget(device: DeviceConfig, spec: BackboneSpec) -> Budget:
         BudgetError: no memory at all.
     """
     full = full_train_backward_macs(spec)
-    granted = device.device_class.budget(full)
+    granted = device.device_class.budget(full, held_bytes=HALF_BYTES * spec.weights)
     memory = granted.memory_bytes if device.memory_bytes is None else device.memory_bytes
     macs = granted.backward_macs if device.compute_share is None else int(device.compute_share * full)
-    return Budget(memory, macs)
+    storage = granted.storage_bytes if device.storage_bytes is None else device.storage_bytes
+    return Budget(memory, macs, storage)
 
 
 def device_seed(request: PersonaliseRequest, device: DeviceConfig) -> int:
@@ -51,16 +54,23 @@ def device_seed(request: PersonaliseRequest, device: DeviceConfig) -> int:
     return int(generator(request.seed, Draw.AUGMENTATION, request.round, device.number).integers(2**31))
 
 
-def run_device(device: DeviceConfig, request: PersonaliseRequest, backbone: Backbone) -> Personalisation:
-    """Personalise on one device, without touching its store.
+def run_device(
+    device: DeviceConfig, request: PersonaliseRequest, backbone: Backbone, folder: Path | None = None
+) -> Personalisation:
+    """Personalise on one device, without touching its deltas.
+
+    Args:
+        folder: for features in files without names, as `personalise` takes it.
 
     Raises:
         TinyTrainError: the data, the budget, the method or the training is wrong.
     """
     episode = device_episode(device, backbone.spec.resolution)
-    settings = TrainingSettings(request.steps, request.learning_rate, request.optimiser)
+    settings = TrainingSettings(
+        request.steps, request.learning_rate, request.optimiser, views=request.views, precision=request.precision
+    )
     budget = device_budget(device, backbone.spec)
-    return personalise(backbone, episode, budget, request.method, device_seed(request, device), settings)
+    return personalise(backbone, episode, budget, request.method, device_seed(request, device), settings, folder)
 
 
 def _stamp(
@@ -84,16 +94,16 @@ class _Job:
     def report(self, device: DeviceConfig) -> PersonalisationReport:
         """Personalise, keep the delta if it helps, and report."""
         began = time.perf_counter()
-        result = run_device(device, self.request, self.backbone)
+        result = run_device(device, self.request, self.backbone, Store(self.node.store).scratch())
         self._keep(device, result)
         wall_s = 0.0 if self.node.simulated else time.perf_counter() - began
         return _stamp(result.report, device, self.request, wall_s)
 
     def _keep(self, device: DeviceConfig, result: Personalisation) -> None:
         store = Store(self.node.store)
-        if result.report.outcome == Outcome.ADAPTED and result.delta is not None:
+        if result.delta is not None:
             store.save_delta(device.number, self.request.digest, result.delta.to_bytes())
-        else:
+        elif result.report.outcome != Outcome.FAILED:
             store.drop_delta(device.number, self.request.digest)
 
 

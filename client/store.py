@@ -59,6 +59,14 @@ class Store:
 
     folder: Path
 
+    def scratch(self) -> Path:
+        """The folder itself, made now: a place for files without names."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot make the folder {self.folder}: {error.strerror}") from error
+        return self.folder
+
     def _backbone_file(self, backbone: str) -> Path:
         return self.folder / "backbones" / f"{backbone}.safetensors"
 

@@ -129,7 +129,7 @@ class _Run:
 
     def _content(self, round_number: int, with_backbone: ArrayRecord | None) -> RecordDict:
         """The request, and the backbone where it is to be sent."""
-        shared = self.settings.model_dump(include={"seed", "method", "steps", "learning_rate", "optimiser"})
+        shared = self.settings.model_dump(include=set(wire.REQUESTED))
         request = wire.PersonaliseRequest(digest=self.backbone.digest, round=round_number, **shared)
         records = RecordDict({wire.REQUEST_RECORD: ConfigRecord(request.model_dump())})
         if with_backbone is not None:

@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS, TrainingSettings
+from tinytrain_core.engine.settings import (
+    LEARNING_RATE,
+    MAX_VIEWS,
+    OPTIMISER,
+    PRECISION,
+    STEPS,
+    VIEWS,
+    TrainingSettings,
+)
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.selection.methods import method_by_name
 
@@ -15,6 +23,7 @@ MAX_DEADLINE_S = 7 * 86_400
 # Names that exist; any other is a ConfigurationError that lists those that do.
 KnownMethod = Annotated[str, AfterValidator(lambda name: method_by_name(name).name)]
 KnownOptimiser = Annotated[str, AfterValidator(lambda name: TrainingSettings(optimiser=name).optimiser)]
+KnownPrecision = Annotated[str, AfterValidator(lambda name: TrainingSettings(precision=name).precision)]
 
 
 class RunSettings(BaseModel):
@@ -36,6 +45,8 @@ class RunSettings(BaseModel):
     steps: int = Field(STEPS, ge=0, le=10_000)
     learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
     optimiser: KnownOptimiser = OPTIMISER
+    views: int = Field(VIEWS, ge=0, le=MAX_VIEWS)
+    precision: KnownPrecision = PRECISION
     deadline_s: float = Field(600.0, gt=0, le=MAX_DEADLINE_S)
     min_nodes: int = Field(1, ge=1)
     wait_for_nodes_s: float = Field(60.0, ge=0, le=86_400)

@@ -19,10 +19,11 @@ from server.results import REPORTS_FILE
 from simulations.population import NODES
 from simulations.run_folder import set_up
 from simulations.settings import FleetSettings
+from tinytrain_core import wire
 from tinytrain_core.errors import FleetError, TinyTrainError
 
 OBJECT_STORE_BYTES = 256 * 2**20  # a message holds one backbone; Ray would take a third of the machine
-SHARED = ("backbone", "rounds", "seed", "method", "steps", "learning_rate", "optimiser")  # with the server
+SHARED = ("backbone", "rounds", *wire.REQUESTED)  # with the server
 # Whatever starts Flower: no telemetry, no update check, and no installing of what is installed.
 FLOWER_QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",

@@ -9,9 +9,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from client.config import Images
-from server.config import MAX_DEADLINE_S, KnownMethod, KnownOptimiser
+from server.config import MAX_DEADLINE_S, KnownMethod, KnownOptimiser, KnownPrecision
 from tinytrain_core.devices.profile import device_profile
-from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS
+from tinytrain_core.engine.settings import LEARNING_RATE, MAX_VIEWS, OPTIMISER, PRECISION, STEPS, VIEWS
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.wire import MAX_DEVICES_PER_NODE
 
@@ -51,6 +51,8 @@ class FleetSettings(BaseModel):
     steps: int = Field(STEPS, ge=0, le=10_000)
     learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
     optimiser: KnownOptimiser = OPTIMISER
+    views: int = Field(VIEWS, ge=0, le=MAX_VIEWS)
+    precision: KnownPrecision = PRECISION
     seed: int = Field(ge=0, lt=2**31)
     rounds: int = Field(ge=1, le=1000)
     workers: int = Field(ge=1, le=256)

@@ -1,26 +1,26 @@
-"""The whole path of one device as one pure call: no network, no files, no global seed."""
+"""The whole path of one device as one pure call: no network, no global seed, and no files but nameless ones."""
 
-from dataclasses import dataclass, field
-
-import torch
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.engine.delta import Delta
+from tinytrain_core.engine.evaluate import Holdout, judge
+from tinytrain_core.engine.features import Shelf
 from tinytrain_core.engine.finetune import Training, finetune
 from tinytrain_core.engine.memory import LiveBytes
 from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
-from tinytrain_core.fewshot.augment import scale_pixels
+from tinytrain_core.engine.support import CleanFeatures, Task
+from tinytrain_core.errors import ErrorCode
 from tinytrain_core.fewshot.episodes import Episode
-from tinytrain_core.fewshot.prototypes import accuracy
 from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.selection import cost
 from tinytrain_core.selection.cost import Budget
-from tinytrain_core.selection.fisher import Task
-from tinytrain_core.selection.live_memory import Workload, fast_step_bytes, selection_bytes, stream_step_bytes
+from tinytrain_core.selection.executed import inspection_macs, training_macs
+from tinytrain_core.selection.footprint import Footprint, inspection_footprint, judging_execution, training_footprint
+from tinytrain_core.selection.live_memory import Workload
 from tinytrain_core.selection.methods import Method, Problem, method_by_name
 from tinytrain_core.selection.plan import UpdatePlan
-
-ALIVE_AT_ONCE = (16, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -37,94 +37,132 @@ class Personalisation:
 
 
 @dataclass(frozen=True)
-class _Footprint:
-    """The mode that a plan is trained in, and its predicted bytes."""
+class _Adapted:
+    """How far adapting got.
 
-    alive: int
-    live_bytes: int
+    Attributes:
+        footprint: of the training; of the inspection alone where nothing is trained.
+        training: None where there is nothing to train.
+    """
 
-    @staticmethod
-    def of(work: Workload, plan: UpdatePlan, budget: Budget) -> "_Footprint":
-        """All of a step's images at once where they fit the budget, else the most of 16, 8, 4, 2 and 1 that do."""
-        selection = 0 if plan.selection_start is None else selection_bytes(work, plan.selection_start)
-        images = 2 * work.support
-        least = max(selection, plan.needed_bytes)
-        modes = [_Footprint(images, max(least, fast_step_bytes(work, plan.counts)))]
-        modes += [
-            _Footprint(alive, max(least, stream_step_bytes(work, plan.counts, alive)))
-            for alive in ALIVE_AT_ONCE
-            if alive < images
-        ]
-        return next((mode for mode in modes if mode.live_bytes <= budget.memory_bytes), modes[-1])
+    plan: UpdatePlan
+    footprint: Footprint
+    measured_bytes: int
+    training: Training | None = None
 
 
-@torch.no_grad()
-def holdout_accuracy(backbone: Backbone, episode: Episode) -> float:
-    """Nearest-prototype accuracy on the episode's query images, embedded one at a time."""
-    support, query = (
-        torch.cat([backbone.embed(scale_pixels(image[None])) for image in images])
-        for images in (episode.support, episode.query)
-    )
-    return accuracy(support, episode.support_labels, query, episode.query_labels, episode.ways)
+@dataclass(frozen=True)
+class _Personaliser:
+    """One task on one device."""
 
+    backbone: Backbone
+    episode: Episode
+    budget: Budget
+    method: Method
+    settings: TrainingSettings
+    folder: Path | None
 
-def _selection_macs(work: Workload, plan: UpdatePlan) -> int:
-    """MACs of the Fisher pass as it is executed: the forward pass twice, and dL/dx down to its window."""
-    if plan.selection_start is None:
-        return 0
-    return work.support * (2 * work.spec.macs + cost.input_gradient_macs(work.spec, plan.selection_start))
+    @property
+    def work(self) -> Workload:
+        settings = self.settings
+        copies = OPTIMISERS[settings.optimiser].copies
+        support = len(self.episode.support)
+        return Workload(self.backbone.spec, support, self.episode.ways, copies, settings.views, settings.precision)
 
+    def adapt(self, seed: int) -> _Adapted:
+        """Choose and train."""
+        task = Task(self.episode.support, self.episode.support_labels, self.episode.ways)
+        clean = CleanFeatures(self.backbone, task, Shelf(self.settings.precision, self.folder))
+        plan = self.method.plan(Problem(clean, task, self.budget, self.work))
+        plan, footprint = self._within_budget(plan)
+        if not plan.channels:
+            return _Adapted(plan, footprint, clean.live.peak)
+        training = finetune(self.backbone, task, plan, self.settings, footprint.execution, seed, clean)
+        return _Adapted(plan, footprint, training.measured_bytes, training)
 
-def _training_macs(work: Workload, plan: UpdatePlan, alive: int, steps: int) -> int:
-    """MACs of training as it is executed, the accuracy checks apart."""
-    spec, n = work.spec, work.support
-    tail = sum(conv.macs for conv in spec.convs[plan.tail_start :])
-    backward = cost.backward_macs(spec, plan.counts)
-    if alive >= 2 * n:
-        return n * (spec.macs - tail) + steps * n * (spec.macs - tail + 2 * (tail + backward))
-    return steps * 2 * n * (2 * spec.macs + backward)
+    def _within_budget(self, plan: UpdatePlan) -> tuple[UpdatePlan, Footprint]:
+        """The plan, or the empty one that is left where it does not fit; and what is executed takes."""
+        footprint = self._footprint(plan)
+        if plan.channels and not footprint.fits(self.budget):
+            plan = plan.refused(footprint.memory_bytes, self.budget.memory_bytes)
+            footprint = self._footprint(plan)
+        return plan, footprint
 
+    def _footprint(self, plan: UpdatePlan) -> Footprint:
+        work, budget, inspection = self.work, self.budget, plan.inspection
+        inspected = inspection_footprint(work, inspection.start, budget) if inspection else None
+        memory, storage = (inspected.memory_bytes, inspected.storage_bytes) if inspected else (0, 0)
+        if not plan.channels:
+            return Footprint(judging_execution(work, budget), max(memory, plan.needed_bytes), storage)
+        trained = training_footprint(work, plan.counts, budget, inspection)
+        return Footprint(trained.execution, max(memory, trained.memory_bytes), max(storage, trained.storage_bytes))
 
-def _common_fields(episode: Episode, budget: Budget, method: Method, work: Workload) -> dict[str, object]:
-    return {
-        "method": method.number,
-        "ways": episode.ways,
-        "support_images": len(episode.support),
-        "holdout_images": len(episode.query),
-        "rejected_images": episode.rejected,
-        "dropped_classes": episode.dropped_classes,
-        "memory_budget_bytes": budget.memory_bytes,
-        "backward_macs_budget": budget.backward_macs,
-        "full_train_backward_macs": cost.full_train_backward_macs(work.spec),
-    }
+    def common_fields(self) -> dict[str, object]:
+        episode, budget = self.episode, self.budget
+        return {
+            "method": self.method.number,
+            "ways": episode.ways,
+            "support_images": len(episode.support),
+            "holdout_images": len(episode.query),
+            "rejected_images": episode.rejected,
+            "dropped_classes": episode.dropped_classes,
+            "memory_budget_bytes": budget.memory_bytes,
+            "storage_budget_bytes": budget.storage_bytes,
+            "backward_macs_budget": budget.backward_macs,
+            "full_train_backward_macs": cost.full_train_backward_macs(self.backbone.spec),
+        }
 
+    def adapted_fields(self, adapted: _Adapted) -> dict[str, object]:
+        """What a plan costs; where there is none, what the least one would have needed."""
+        work, plan, footprint = self.work, adapted.plan, adapted.footprint
+        fields: dict[str, object] = {
+            "live_memory_bytes": footprint.memory_bytes,
+            "measured_memory_bytes": adapted.measured_bytes,
+            "storage_bytes": footprint.storage_bytes,
+            "total_macs": inspection_macs(work, plan.inspection),
+            "backward_macs": plan.needed_macs,
+        }
+        return fields | (self._plan_fields(adapted) if plan.channels else {})
 
-def _untrained(fields: dict[str, object], method: Method, plan: UpdatePlan, live_bytes: int) -> Personalisation:
-    """The end where nothing is trained; what the least plan would have needed stands in the cost fields."""
-    outcome = Outcome.CANNOT_AFFORD if method.adapts else Outcome.NOT_ADAPTED
-    fields |= {"outcome": outcome, "live_memory_bytes": live_bytes, "backward_macs": plan.needed_macs}
-    return Personalisation(PersonalisationReport.model_validate(fields), plan)
+    def _plan_fields(self, adapted: _Adapted) -> dict[str, object]:
+        work, plan, execution = self.work, adapted.plan, adapted.footprint.execution
+        spec, counts = work.spec, plan.counts
+        losses = adapted.training.losses if adapted.training else []
+        training = training_macs(work, plan, execution, len(losses))
+        return {
+            "updated_weights": cost.updated_parameters(spec, counts),
+            "updated_layers": len(counts),
+            "updated_channels": [counts.get(conv.index, 0) for conv in spec.convs],
+            "samples_alive": execution.alive,
+            "paper_memory_bytes": cost.paper_memory_bytes(spec, counts),
+            "backward_macs": cost.backward_macs(spec, counts),
+            "total_macs": inspection_macs(work, plan.inspection) + training,
+            "loss_first": losses[0] if losses else 0.0,
+            "loss_last": losses[-1] if losses else 0.0,
+            "steps": len(losses),
+        }
 
+    def judged(self, adapted: _Adapted) -> Personalisation:
+        """The end: accuracy before and after, and whether the device keeps what it has trained."""
+        training = adapted.training
+        delta = training.delta if training is not None and not training.diverged else None
+        with LiveBytes() as live:
+            holdout = judge(self.backbone, self.episode, delta, adapted.footprint.execution)
+        if delta is not None:
+            adapted = replace(adapted, measured_bytes=max(adapted.measured_bytes, live.peak))
+        fields = self.common_fields() | self.adapted_fields(adapted) | self._ending(adapted, holdout)
+        report = PersonalisationReport.model_validate(fields)
+        return Personalisation(report, adapted.plan, delta if report.outcome == Outcome.ADAPTED else None)
 
-def _plan_fields(work: Workload, plan: UpdatePlan, footprint: _Footprint) -> dict[str, object]:
-    spec, counts = work.spec, plan.counts
-    return {
-        "updated_weights": cost.updated_parameters(spec, counts),
-        "updated_layers": len(counts),
-        "updated_channels": [counts.get(conv.index, 0) for conv in spec.convs],
-        "samples_alive": footprint.alive,
-        "live_memory_bytes": footprint.live_bytes,
-        "paper_memory_bytes": cost.paper_memory_bytes(spec, counts),
-        "backward_macs": cost.backward_macs(spec, counts),
-    }
-
-
-def _training_fields(training: Training) -> dict[str, object]:
-    return {
-        "loss_first": training.losses[0] if training.losses else 0.0,
-        "loss_last": training.losses[-1] if training.losses else 0.0,
-        "steps": len(training.losses),
-    }
+    def _ending(self, adapted: _Adapted, holdout: Holdout) -> dict[str, object]:
+        """Outcome and accuracies."""
+        after = holdout.before if holdout.after is None else holdout.after
+        fields: dict[str, object] = {"accuracy_before": holdout.before, "accuracy_after": after}
+        if adapted.training is None:
+            return fields | {"outcome": Outcome.CANNOT_AFFORD if self.method.adapts else Outcome.NOT_ADAPTED}
+        if adapted.training.diverged:
+            return fields | {"outcome": Outcome.FAILED, "error": int(ErrorCode.TRAINING_DIVERGED)}
+        return fields | {"outcome": Outcome.ADAPTED if after >= holdout.before else Outcome.KEPT_BASE}
 
 
 def personalise(
@@ -134,45 +172,26 @@ def personalise(
     method: str = "tinytrain",
     seed: int = 0,
     settings: TrainingSettings | None = None,
+    folder: Path | None = None,
 ) -> Personalisation:
     """Choose what to update, update it, and judge the result on the episode's query images.
 
     A device that can afford nothing keeps the base backbone and says so; one whose adapted backbone is worse
-    on its own holdout keeps the base backbone as well, and still reports the adapted accuracy.
+    on its own holdout keeps the base backbone as well, and still reports the adapted accuracy. Where a step gives
+    what is not a number, it is not taken, the outcome is FAILED, and nothing that was trained is used.
 
     Args:
-        budget: its memory is held against the `live` figure, whatever the method. Its backward MACs of one step
-            and image are a policy for methods that choose; one that prescribes its layers is not held to them.
+        budget: its memory is held against the `live` figure and its storage against features in a file, whatever the
+            method. Its backward MACs of one step and image are a policy for methods that choose; one that
+            prescribes its layers is not held to them.
         seed: of the augmentation.
+        folder: where features that do not fit the memory are kept meanwhile, in files without names; by default
+            where the system has its temporary files.
 
     Raises:
         ConfigurationError: the method or the optimiser is unknown.
-        TrainingDivergedError: a loss or a weight is not finite.
+        StorageError: the folder has less room than the budget says.
     """
     settings = settings or TrainingSettings()
-    chosen = method_by_name(method)
-    task = Task(episode.support, episode.support_labels, episode.ways)
-    work = Workload(backbone.spec, len(task.images), task.ways, OPTIMISERS[settings.optimiser].copies)
-    with LiveBytes() as selection:
-        plan = chosen.plan(Problem(backbone, task, budget, work))
-    footprint = _Footprint.of(work, plan, budget)
-    if plan.channels and footprint.live_bytes > budget.memory_bytes:
-        plan = plan.refused(footprint.live_bytes, budget.memory_bytes)
-    before = holdout_accuracy(backbone, episode)
-    fields = _common_fields(episode, budget, chosen, work)
-    fields |= {"accuracy_before": before, "accuracy_after": before}
-    fields |= {"measured_memory_bytes": selection.peak, "total_macs": _selection_macs(work, plan)}
-    if not plan.channels:
-        return _untrained(fields, chosen, plan, footprint.live_bytes)
-    training = finetune(backbone, task, plan, settings, footprint.alive, seed)
-    after = holdout_accuracy(training.delta.apply(backbone), episode)
-    fields |= _plan_fields(work, plan, footprint) | _training_fields(training)
-    outcome = Outcome.ADAPTED if after >= before else Outcome.KEPT_BASE
-    fields |= {
-        "outcome": outcome,
-        "accuracy_after": after,
-        "measured_memory_bytes": max(selection.peak, training.measured_bytes),
-        "total_macs": _selection_macs(work, plan) + _training_macs(work, plan, footprint.alive, settings.steps),
-    }
-    report = PersonalisationReport.model_validate(fields)
-    return Personalisation(report, plan, training.delta if outcome is Outcome.ADAPTED else None)
+    device = _Personaliser(backbone, episode, budget, method_by_name(method), settings, folder)
+    return device.judged(device.adapt(seed))

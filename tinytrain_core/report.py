@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tinytrain_core.errors import EgressError, ErrorCode
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 MAX_LAYERS = 128
 MAX_CHANNELS = 4096  # of one convolution
 MAX_STEPS = 10_000
@@ -42,11 +42,11 @@ Positive = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class PersonalisationReport(BaseModel):
-    """Version 1 of the report. Bytes are bytes, MACs are per step or in total as named, times are seconds."""
+    """Version 2 of the report. Bytes are bytes, MACs are per step or in total as named, times are seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     device: Count = Field(0, description="the number that the operator gave the device")
     profile: Small = Field(0, description="number of the device class in the catalogue; 0 is unknown")
     round: Count = 0
@@ -78,6 +78,8 @@ class PersonalisationReport(BaseModel):
     measured_memory_bytes: Bytes = Field(0, description="measured peak of the same; 0 where not measured")
     paper_memory_bytes: Bytes = Field(0, description="as the paper charges it, at batch 1")
     memory_budget_bytes: Bytes = 0
+    storage_bytes: Bytes = Field(0, description="of features in a file, while personalising; predicted and taken")
+    storage_budget_bytes: Bytes = 0
     backward_macs: Macs = Field(0, description="of one step and image; as live_memory_bytes for CANNOT_AFFORD")
     backward_macs_budget: Macs = 0
     full_train_backward_macs: Macs = Field(0, description="of one step and image, all weights updated")

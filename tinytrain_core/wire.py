@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tinytrain_core.engine.settings import LEARNING_RATE, OPTIMISER, STEPS
+from tinytrain_core.engine.settings import LEARNING_RATE, MAX_VIEWS, OPTIMISER, PRECISION, STEPS, VIEWS
 from tinytrain_core.errors import EgressError, RequestError
 from tinytrain_core.report import PersonalisationReport, validate_report
 
@@ -60,6 +60,12 @@ class PersonaliseRequest(_Message):
     steps: int = Field(STEPS, ge=0, le=10_000)
     learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
     optimiser: str = Field(OPTIMISER, pattern=r"^[a-z0-9_]{1,32}$")
+    views: int = Field(VIEWS, ge=0, le=MAX_VIEWS)
+    precision: str = Field(PRECISION, pattern=r"^[a-z0-9_]{1,32}$")
+
+
+# What a server's settings and a request have in common.
+REQUESTED = tuple(name for name in PersonaliseRequest.model_fields if name not in ("protocol", "digest", "round"))
 
 
 def parse_request(model: type[RequestType], fields: Mapping[str, Any]) -> RequestType:

@@ -41,7 +41,7 @@ def test_reports_and_profiles_may_leave() -> None:
         {"updated_channels": [1] * (MAX_LAYERS + 1)},
         {"updated_channels": [0.25, 0.5]},
         {"updated_channels": [-1]},
-        {"schema_version": 2},
+        {"schema_version": 1},
     ],
 )
 def test_a_report_with_anything_else_is_stopped(change: dict[str, Any]) -> None:

@@ -134,7 +134,7 @@ def test_the_budget_is_the_class_or_the_override(mcunet, tmp_path: Path) -> None
         device(3, tmp_path, memory_bytes=0),
     ]
     granted, overridden, nothing = parse_node_config({"store": "s", "devices": own}, "test").devices
-    assert device_budget(granted, spec) == device_profile("pi_4").budget(full)
+    assert device_budget(granted, spec) == device_profile("pi_4").budget(full, held_bytes=2 * spec.weights)
     budget = device_budget(overridden, spec)
     assert (budget.memory_bytes, budget.backward_macs) == (123, int(0.5 * full))
     with pytest.raises(BudgetError):

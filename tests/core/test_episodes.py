@@ -18,7 +18,7 @@ from tinytrain_core.fewshot.episodes import (
     split_groups,
     various_shots,
 )
-from tinytrain_core.fewshot.prototypes import accuracy, class_means, cosine_logits, loss_and_gradients, prototype_loss
+from tinytrain_core.fewshot.prototypes import accuracy, class_means, cosine_logits, loss_and_gradients_, prototype_loss
 from tinytrain_core.seeds import generator, torch_generator
 
 
@@ -169,20 +169,33 @@ def test_head_gradients_are_those_of_the_loss() -> None:
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     loss = prototype_loss(support, labels, query, labels, 3, 10.0)
     expected = torch.autograd.grad(loss, (support, query))
-    value, *found = loss_and_gradients(support, labels, query, labels, 3, 10.0)
-    assert value == pytest.approx(float(loss.detach()))
-    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    found = support.detach().clone(), query.detach().clone()
+    value = loss_and_gradients_(*found, labels, 3, 10.0)
+    assert value == pytest.approx(float(loss.detach()), abs=1e-14)
+    assert all(torch.allclose(a, b, atol=1e-14, rtol=0) for a, b in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0, 500.0])
+def test_head_gradients_of_unequal_classes_and_lengths(scale: float) -> None:
+    labels = torch.tensor([0, 1, 1, 1, 2, 2, 1])
+    support, query = (
+        (torch.rand(7, 5, dtype=torch.float64) * torch.logspace(-4, 4, 7)[:, None]).requires_grad_() for _ in range(2)
+    )
+    loss = prototype_loss(support, labels, query, labels, 3, scale)
+    expected = torch.autograd.grad(loss, (support, query))
+    found = support.detach().clone(), query.detach().clone()
+    assert loss_and_gradients_(*found, labels, 3, scale) == pytest.approx(float(loss.detach()), abs=1e-12)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_a_view_is_the_same_image_by_image() -> None:
     images = scale_pixels(torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8))
-    view = draw_view(5, 32, Augmentation(probability=1.0, flip=1.0), torch_generator(4))
-    assert view is not None
+    view = draw_view(5, 32, Augmentation(flip=1.0), torch_generator(4))
     whole = view.apply(images.clone(), 0)
     single = torch.cat([view.apply(images[i : i + 1].clone(), i) for i in range(5)])
     assert torch.equal(whole, single)
     assert not torch.allclose(whole, images, atol=0.1)
-    assert draw_view(5, 32, Augmentation(probability=0.0), torch_generator(4)) is None
 
 
 def test_load_episode_keeps_labels_with_images() -> None:

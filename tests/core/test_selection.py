@@ -2,21 +2,25 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import SMALL_ROWS, random_backbone
 from tests.core.test_engine import some_task
 from tinytrain_core.backbones.spec import load_spec, spec_from_rows
+from tinytrain_core.engine.execution import Execution
+from tinytrain_core.engine.features import Place, Shelf
+from tinytrain_core.engine.support import CleanFeatures
 from tinytrain_core.errors import BudgetError, ConfigurationError
 from tinytrain_core.selection import cost
 from tinytrain_core.selection.cost import Budget
 from tinytrain_core.selection.criterion import best_channels, fit, rank, scores
 from tinytrain_core.selection.fisher import Potential
-from tinytrain_core.selection.live_memory import Workload, selection_bytes, stream_step_bytes
+from tinytrain_core.selection.footprint import least_footprint
+from tinytrain_core.selection.live_memory import Workload, selection_bytes, training_bytes
 from tinytrain_core.selection.methods import METHODS, Problem, method_by_name
 from tinytrain_core.selection.methods.tinytrain import TinyTrain
-from tinytrain_core.selection.plan import Reason
+from tinytrain_core.selection.plan import Inspection, Reason
 
 SMALL = spec_from_rows(SMALL_ROWS)
 MCUNET = load_spec("mcunet-5fps")
@@ -78,7 +82,8 @@ tables = st.dictionaries(st.integers(0, len(SMALL.convs) - 1), st.floats(0, 10),
 def test_a_fit_never_exceeds_its_budget(scored: dict[int, float], budget: Budget) -> None:
     work = Workload(SMALL, 10, 5)
     counts, decisions = fit(work, scored, budget)
-    assert stream_step_bytes(work, counts) <= budget.memory_bytes
+    if counts:
+        assert least_footprint(work, counts, budget, None).memory_bytes <= budget.memory_bytes
     assert cost.backward_macs(SMALL, counts) <= budget.backward_macs
     assert set(decisions) == {i for i, s in scored.items() if s > 0}
     assert {i for i, d in decisions.items() if d.reason is Reason.TAKEN} == set(counts)
@@ -90,17 +95,19 @@ def test_a_fit_never_exceeds_its_budget(scored: dict[int, float], budget: Budget
 @settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.integers(0, len(SMALL.convs) - 1), st.integers(1, 8), min_size=1), st.integers(0, 15))
 def test_costs_grow_with_every_layer(counts: dict[int, int], another: int) -> None:
+    assume(SMALL.block_start(another) >= SMALL.block_start(min(counts)))  # the prefix stays what it is
     work = Workload(SMALL, 10, 5)
     more = counts | {another: counts.get(another, 0) + 1}
     more = {i: min(n, SMALL.convs[i].out_channels) for i, n in more.items()}
     counts = {i: min(n, SMALL.convs[i].out_channels) for i, n in counts.items()}
-    assert stream_step_bytes(work, more) >= stream_step_bytes(work, counts)
+    for execution in (Execution(20, False, Place.MEMORY), Execution(1, True, Place.FILE)):
+        assert training_bytes(work, more, execution) >= training_bytes(work, counts, execution)
     assert cost.backward_macs(SMALL, more) >= cost.backward_macs(SMALL, counts)
 
 
 def problem(budget: Budget) -> Problem:
     backbone, task = random_backbone(SMALL), some_task(32)
-    return Problem(backbone, task, budget, Workload(SMALL, len(task.images), task.ways))
+    return Problem(CleanFeatures(backbone, task, Shelf()), task, budget, Workload(SMALL, len(task.images), task.ways))
 
 
 def test_an_early_layer_pays_for_the_chain_behind_it() -> None:
@@ -126,11 +133,14 @@ def test_tinytrain_explains_every_layer() -> None:
 def test_the_window_shrinks_until_the_selection_pass_fits() -> None:
     macs = cost.full_train_backward_macs(SMALL)
     wide = TinyTrain().plan(problem(Budget(10**9, macs)))
-    assert wide.selection_start == SMALL.window_start(6)
-    needed = selection_bytes(Workload(SMALL, 6, 3), SMALL.window_start(6))
+    assert wide.inspection == Inspection(SMALL.window_start(6), Execution(6, False, Place.MEMORY))
+    leanest = Execution(1, True, Place.NOWHERE)
+    needed = selection_bytes(Workload(SMALL, 6, 3), SMALL.window_start(6), leanest)
+    just = TinyTrain().plan(problem(Budget(needed, macs)))
+    assert just.inspection == Inspection(SMALL.window_start(6), leanest)
     tight = TinyTrain().plan(problem(Budget(needed - 1, macs)))
-    assert tight.selection_start is not None
-    assert tight.selection_start > wide.selection_start
+    assert tight.inspection is not None
+    assert tight.inspection.start > SMALL.window_start(6)
 
 
 def test_a_device_that_affords_nothing_learns_what_it_would_need() -> None:

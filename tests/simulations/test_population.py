@@ -35,7 +35,13 @@ def test_the_demo_has_24_devices_of_at_least_four_classes():
     assert sum(counts.values()) == demo.devices == 24
     assert len(counts) >= 4
     assert min(counts.values()) >= 3
-    assert demo.model_dump().keys() - demo_defaults().keys() == {"steps", "learning_rate", "optimiser"}
+    assert demo.model_dump().keys() - demo_defaults().keys() == {
+        "steps",
+        "learning_rate",
+        "optimiser",
+        "views",
+        "precision",
+    }
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 7, 24, 101])

@@ -42,9 +42,14 @@ class DeviceProfile(_Model):
         """What training may use: the memory less what the rest of the device needs."""
         return int(self.ram_bytes.value - self.reserved_bytes.value)
 
-    def budget(self, full_train_backward_macs: int) -> Budget:
-        """The budget that this class grants a backbone whose full training costs that much per step and image."""
-        return Budget(self.memory_bytes, int(self.compute_share * full_train_backward_macs))
+    def budget(self, full_train_backward_macs: int, held_bytes: int = 0) -> Budget:
+        """The budget that this class grants a backbone whose full training costs that much per step and image.
+
+        Args:
+            held_bytes: of the storage that the backbone itself takes.
+        """
+        storage = max(int(self.storage_bytes.value) - held_bytes, 0)
+        return Budget(self.memory_bytes, int(self.compute_share * full_train_backward_macs), storage)
 
 
 @lru_cache

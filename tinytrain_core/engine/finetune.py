@@ -1,11 +1,11 @@
 """The fine-tuning loop (PMF's, Hu et al. 2022), on the chosen channels only.
 
-Each step takes prototypes from the clean support with gradient and classifies an augmented copy of the same
-support. The images couple only through their embeddings, so that with dLoss/dembedding known each image can
-go forwards and backwards alone: one gradient in two memory modes, the whole support at once or a few images
-at a time.
+Each step takes prototypes from the clean support with gradient and classifies a view of the same support. The images
+couple only through their embeddings, so that with dLoss/dembedding known each image can go forwards and backwards
+alone: one gradient, whether the whole support is alive at once or a single image.
 """
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -15,174 +15,181 @@ from torch import Tensor
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import ConvSpec
 from tinytrain_core.engine.delta import Delta
-from tinytrain_core.engine.memory import LiveBytes
-from tinytrain_core.engine.ops import parameter_gradients
-from tinytrain_core.engine.prefix import Prefix
+from tinytrain_core.engine.execution import Execution, parts
+from tinytrain_core.engine.layers import Differences, TrainedLayers, WorkingCopies
+from tinytrain_core.engine.memory import LiveBytes, watched
+from tinytrain_core.engine.ops import add_parameter_gradients, select
 from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
+from tinytrain_core.engine.support import CleanFeatures, StepFeatures, StepView, Task, Views
 from tinytrain_core.engine.tail import AtOutput, Tail, Tape
-from tinytrain_core.errors import TrainingDivergedError
-from tinytrain_core.fewshot.augment import View, draw_view
-from tinytrain_core.fewshot.prototypes import loss_and_gradients
+from tinytrain_core.errors import BackboneError, TrainingDivergedError
+from tinytrain_core.fewshot.prototypes import loss_and_gradients_
 from tinytrain_core.seeds import torch_generator
-from tinytrain_core.selection.fisher import Task
 from tinytrain_core.selection.plan import UpdatePlan
 
 WATCHED_STEPS = 2
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Training:
-    """What fine-tuning gave."""
+    """What fine-tuning gave.
+
+    Attributes:
+        losses: before each step that was taken.
+        measured_bytes: the most that was alive, in memory.
+        diverged: whether a loss, a gradient or a weight was not finite, which ended it.
+    """
 
     delta: Delta
     losses: list[float]
     measured_bytes: int
-
-
-def _with_working_copies(backbone: Backbone, plan: UpdatePlan) -> Backbone:
-    """The chosen convolutions with weights of their own, to be updated in place; all others shared and frozen."""
-    weights, biases = list(backbone.weights), list(backbone.biases)
-    for i in plan.channels:
-        weights[i], biases[i] = weights[i].clone(), biases[i].clone()
-    return Backbone(backbone.spec, tuple(weights), tuple(biases), backbone.head_scale)
+    diverged: bool = False
 
 
 class SparseTrainer:
-    """One task's fine-tuning, with all that lives through it: working copies, slices, gradients, optimiser.
+    """One task's fine-tuning, with all that lives through it: trained values, their gradient, the optimiser's state.
 
-    Args:
-        alive: how many of a step's 2 N images are alive at once. With all of them, the clean support's
-            features are kept through the run.
+    Raises:
+        BackboneError: the plan is of another architecture.
     """
 
     def __init__(
-        self, backbone: Backbone, task: Task, plan: UpdatePlan, settings: TrainingSettings, alive: int
+        self,
+        backbone: Backbone,
+        task: Task,
+        features: StepFeatures,
+        plan: UpdatePlan,
+        settings: TrainingSettings,
+        execution: Execution,
     ) -> None:
-        self.task, self.settings, self.alive = task, settings, alive
-        self.rows = {i: torch.tensor(chosen) for i, chosen in plan.channels.items()}
-        self.backbone = _with_working_copies(backbone, plan)
-        self.slices = {
-            i: (self.backbone.weights[i].index_select(0, rows), self.backbone.biases[i].index_select(0, rows))
-            for i, rows in self.rows.items()
-        }
-        self.sums = {i: (torch.zeros_like(w), torch.zeros_like(b)) for i, (w, b) in self.slices.items()}
-        self.optimiser = self._make_optimiser()
-        self.tail = Tail(self.backbone, plan.tail_start, plan.first, self.rows)
-        self.prefix = Prefix(self.backbone, plan.tail_start, task.images)
-        if alive >= self.images:
-            self.prefix = self.prefix.remember()
+        if plan.spec.name != backbone.spec.name:
+            raise BackboneError(f"a plan for {plan.spec.name} cannot be trained on {backbone.spec.name}")
+        self.task, self.features, self.execution = task, features, execution
+        device = backbone.weights[0].device
+        rows = {i: torch.tensor(chosen, device=device) for i, chosen in plan.channels.items()}
+        self.layers: TrainedLayers = (Differences if execution.lean else WorkingCopies)(backbone, rows)
+        self.gradient = self.layers.begin()
+        self.optimiser = OPTIMISERS[settings.optimiser].make(self.layers.flat, settings.learning_rate)
+        self.tail = Tail(self.layers, plan.tail_start, plan.first, rows, execution.lean)
 
-    @property
-    def images(self) -> int:
-        """Images of one step: the clean support and its augmented copy."""
-        return 2 * len(self.task.images)
+    def gradients(self, seen: StepView, live: LiveBytes | None = None) -> float:
+        """Add one step's gradients to those of the trained values, and give its loss."""
+        return self._one_by_one(seen, live) if self.execution.lean else self._all_at_once(seen, live)
 
-    def _make_optimiser(self) -> torch.optim.Optimizer:
-        """The optimiser of the slices, whose gradients are the sums."""
-        parameters = [part for pair in self.slices.values() for part in pair]
-        for parameter, total in zip(parameters, (part for pair in self.sums.values() for part in pair), strict=True):
-            parameter.grad = total
-        return OPTIMISERS[self.settings.optimiser].make(parameters, self.settings.learning_rate)
-
-    def gradients(self, view: View | None) -> float:
-        """Add one step's gradients to those of the slices, and give its loss."""
-        return self._streamed_gradients(view) if self.alive < self.images else self._whole_gradients(view)
-
-    def _whole_gradients(self, view: View | None) -> float:
-        tape = Tape()
-        embeddings = self.tail.forward(self.prefix.features(0, self.images, view), tape)
-        loss, by_embedding = self._head(embeddings)
-        self.tail.backward(tape, by_embedding, self._collect(tape))
-        return loss
-
-    def _streamed_gradients(self, view: View | None) -> float:
-        parts = [(i, min(i + self.alive, self.images)) for i in range(0, self.images, self.alive)]
-        embeddings = torch.empty(self.images, self.backbone.spec.feature_dim, dtype=self.backbone.weights[0].dtype)
-        for first, last in parts:
-            embeddings[first:last] = self.tail.forward(self.prefix.features(first, last, view))
-        loss, by_embedding = self._head(embeddings)
-        for first, last in parts:
+    def _all_at_once(self, seen: StepView, live: LiveBytes | None) -> float:
+        with watched(live):
             tape = Tape()
-            self.tail.forward(self.prefix.features(first, last, view), tape)
-            self.tail.backward(tape, by_embedding[first:last], self._collect(tape))
+            embeddings = self.tail.forward(self.features.of_step(seen, 0, self.features.images), tape)
+            loss = self._loss_(embeddings)
+            self.tail.backward(tape, embeddings, self._collect(tape))
         return loss
 
-    def _head(self, embeddings: Tensor) -> tuple[float, Tensor]:
-        """The loss, and its gradient by the embeddings (2 N, D), clean ones first."""
-        clean, augmented = embeddings.chunk(2)
-        labels, scale = self.task.labels, self.backbone.head_scale
-        with torch.enable_grad():
-            loss, by_clean, by_augmented = loss_and_gradients(clean, labels, augmented, labels, self.task.ways, scale)
-        return loss, torch.cat([by_clean, by_augmented])
+    def _one_by_one(self, seen: StepView, live: LiveBytes | None) -> float:
+        def features(first: int, last: int) -> Tensor:
+            return self.features.of_step(seen, first, last)
+
+        embeddings = self.tail.embed_each(features, self.features.images, self.execution.alive, live)
+        with watched(live):
+            loss = self._loss_(embeddings)
+        for first, last in parts(self.features.images, self.execution.alive):
+            with watched(live if first in (0, self.features.images // 2) else None):
+                tape = Tape()
+                self.tail.forward(features(first, last), tape)
+                self.tail.backward(tape, embeddings[first:last], self._collect(tape))
+        return loss
+
+    def _loss_(self, embeddings: Tensor) -> float:
+        """The loss of embeddings (2 N, D), clean ones first, which its gradients by them replace."""
+        clean, seen = embeddings.chunk(2)
+        scale = self.layers.backbone.head_scale
+        return loss_and_gradients_(clean, seen, self.task.labels, self.task.ways, scale)
 
     def _collect(self, tape: Tape) -> AtOutput:
         """Add the parameter gradients of chosen channels wherever the gradient passes."""
 
         def at_output(conv: ConvSpec, gradient: Tensor) -> None:
-            rows = self.rows.get(conv.index)
+            rows = self.layers.rows.get(conv.index)
             if rows is None:
                 return
-            needed = tape.inputs.pop(conv.index)
-            found = parameter_gradients(gradient, needed, self.backbone.weights[conv.index], conv, rows)
-            for total, by_part in zip(self.sums[conv.index], found, strict=True):
-                total += by_part
+            x = tape.inputs.pop(conv.index)
+            if conv.depthwise and not self.execution.lean:
+                x = select(x, rows)
+            add_parameter_gradients(*self.layers.sums[conv.index], select(gradient, rows), x, conv)
 
         return at_output
 
-    def step(self, number: int, generator: torch.Generator) -> float:
+    def step(self, number: int, seen: StepView, live: LiveBytes | None = None) -> float:
         """One step; its loss before the update.
 
+        Args:
+            live: watches it, if it is given.
+
         Raises:
-            TrainingDivergedError: the loss is not finite.
+            TrainingDivergedError: the loss or the gradient is not finite; the step is not taken.
         """
-        resolution = self.backbone.spec.resolution
-        view = draw_view(len(self.task.images), resolution, self.settings.augmentation, generator)
-        loss = self.gradients(view)
-        if not math.isfinite(loss):
-            raise TrainingDivergedError(f"the loss of step {number} is {loss}; try a lower learning rate")
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=False)
-        self._publish()
+        loss, size = self.gradients(seen, live), float(self.gradient.norm())
+        if not math.isfinite(loss + size):
+            self.gradient.zero_()
+            raise TrainingDivergedError(
+                f"the loss of step {number} is {loss}, its gradient {size}; try a lower learning rate"
+            )
+        with watched(live):
+            self.optimiser.step()
+        self.gradient.zero_()
+        self.layers.publish()
         return loss
 
-    def _publish(self) -> None:
-        """Write the slices into the weights that the passes read."""
-        for i, rows in self.rows.items():
-            weight, bias = self.slices[i]
-            self.backbone.weights[i].index_copy_(0, rows, weight)
-            self.backbone.biases[i].index_copy_(0, rows, bias)
-
     def delta(self) -> Delta:
-        """The slices as they are.
+        """The trained channels as they are."""
+        values = {i: self.layers.values(i) for i in self.layers.rows}
+        weights, biases = ({i: pair[side] for i, pair in values.items()} for side in (0, 1))
+        return Delta(self.layers.backbone.spec, self.layers.rows, weights, biases)
 
-        Raises:
-            TrainingDivergedError: one of them is not finite.
+    def run(self, views: Views, steps: int, live: LiveBytes) -> list[float]:
+        """The losses of `steps` steps, until one of them is not finite.
+
+        The first two are watched: after them, the optimiser has its state.
         """
-        if not all(bool(torch.isfinite(part).all()) for pair in self.slices.values() for part in pair):
-            raise TrainingDivergedError("an updated weight is not finite; try a lower learning rate")
-        weights = {i: pair[0].clone() for i, pair in self.slices.items()}
-        return Delta(self.backbone.spec, self.rows, weights, {i: pair[1].clone() for i, pair in self.slices.items()})
+        losses: list[float] = []
+        for number in range(steps):
+            try:
+                losses.append(self.step(number, views.of_step(number), live if number < WATCHED_STEPS else None))
+            except TrainingDivergedError as error:
+                log.warning("%s", error)
+                break
+        return losses
 
 
 @torch.no_grad()
 def finetune(
-    backbone: Backbone, task: Task, plan: UpdatePlan, settings: TrainingSettings, alive: int, seed: int
+    backbone: Backbone,
+    task: Task,
+    plan: UpdatePlan,
+    settings: TrainingSettings,
+    execution: Execution,
+    seed: int,
+    clean: CleanFeatures,
 ) -> Training:
     """Train a plan, which must not be empty; `backbone` is left as it is.
 
-    The start and the first two steps, after which the optimiser has its state, are watched for their live bytes.
+    This is all that a backend has to offer: a plan, folded weights and features in, updated slices out.
 
     Args:
-        alive: as `SparseTrainer` takes it.
-        seed: of the augmentation.
+        seed: of the views.
+        clean: features of the clean support as far as they are known; kept at the tail's input from here on.
 
     Raises:
-        TrainingDivergedError: a loss or a weight is not finite.
+        BackboneError: the plan is of another architecture.
+        StorageError: no room for the features that are to be kept.
     """
-    generator = torch_generator(seed)
-    watched = min(WATCHED_STEPS, settings.steps)
-    with LiveBytes() as live:
-        trainer = SparseTrainer(backbone, task, plan, settings, alive)
-        losses = [trainer.step(number, generator) for number in range(1, watched + 1)]
-    losses += [trainer.step(number, generator) for number in range(watched + 1, settings.steps + 1)]
-    return Training(trainer.delta(), losses, live.peak)
+    steps, n, resolution = settings.steps, len(task.images), backbone.spec.resolution
+    with clean.live:
+        pool = min(settings.views, steps)
+        views = Views.drawn(pool, n, resolution, settings.augmentation, torch_generator(seed))
+    features = StepFeatures(clean, plan.tail_start, views.pool, execution)
+    with clean.live:
+        trainer = SparseTrainer(backbone, task, features, plan, settings, execution)
+    losses = trainer.run(views, steps, clean.live)
+    finite = bool(torch.isfinite(trainer.layers.flat).all())
+    return Training(trainer.delta(), losses, clean.live.peak, diverged=not finite or len(losses) < steps)

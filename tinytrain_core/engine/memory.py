@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -61,3 +62,8 @@ class LiveBytes(TorchDispatchMode):
         if self._holders[storage] == 0:
             del self._holders[storage]
             self.now -= size
+
+
+def watched(live: LiveBytes | None) -> AbstractContextManager[object]:
+    """A watch, which must not be on already, or none: of many equal passes it is enough to watch the first."""
+    return nullcontext() if live is None else live

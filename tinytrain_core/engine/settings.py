@@ -4,48 +4,63 @@ The defaults are those that did best on validation users (Cyrillic glyphs in ecc
 of learning rates from 0.0005 to 0.01, 0.003 over a small and a large plan alike, without mirroring.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from tinytrain_core.engine.features import PRECISIONS
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.augment import Augmentation
 
 STEPS = 40
 LEARNING_RATE = 3e-3
 OPTIMISER = "adam"
-
-Parameters = list[Tensor]
+VIEWS = 4
+MAX_VIEWS = 100
+PRECISION = "half"
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """An optimiser of torch, and how many copies of a parameter its state is."""
+    """An optimiser of torch over one vector, and how many copies of it its state is."""
 
-    make: Callable[[Parameters, float], torch.optim.Optimizer]
+    make: Callable[[Tensor, float], torch.optim.Optimizer]
     copies: int
 
 
 OPTIMISERS = {
-    "adam": Optimiser(lambda p, lr: torch.optim.Adam(p, lr, betas=(0.9, 0.999), foreach=False), 2),
-    "momentum": Optimiser(lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9, foreach=False), 1),
-    "sgd": Optimiser(lambda p, lr: torch.optim.SGD(p, lr, foreach=False), 0),
+    "adam": Optimiser(lambda p, lr: torch.optim.Adam([p], lr, betas=(0.9, 0.999), fused=True), 2),
+    "momentum": Optimiser(lambda p, lr: torch.optim.SGD([p], lr, momentum=0.9, fused=True), 1),
+    "sgd": Optimiser(lambda p, lr: torch.optim.SGD([p], lr, fused=True), 0),
 }
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a plan is trained."""
+    """How a plan is trained.
+
+    Attributes:
+        views: augmented views of the support, drawn once, whose prefix features are kept and taken in turn; 0 draws
+            a fresh one in every step, for which the prefix has to run again.
+        precision: of kept features: full, half or byte.
+    """
 
     steps: int = STEPS
     learning_rate: float = LEARNING_RATE
     optimiser: str = OPTIMISER
     augmentation: Augmentation = field(default_factory=Augmentation)
+    views: int = VIEWS
+    precision: str = PRECISION
 
     def __post_init__(self) -> None:
-        if self.optimiser not in OPTIMISERS:
-            raise ConfigurationError(
-                f"unknown optimiser {self.optimiser!r}; the known ones are {', '.join(OPTIMISERS)}"
-            )
+        _check_known("optimiser", self.optimiser, OPTIMISERS)
+        _check_known("precision", self.precision, PRECISIONS)
+        if self.views < 0:
+            raise ConfigurationError(f"a pool of {self.views} views; give 0 for fresh ones, or how many to keep")
+
+
+def _check_known(what: str, asked: str, known: Collection[str]) -> None:
+    if asked not in known:
+        raise ConfigurationError(f"unknown {what} {asked!r}; the known ones are {', '.join(known)}")

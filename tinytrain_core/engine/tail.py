@@ -1,28 +1,35 @@
 """The trainable end of a backbone, run forwards and backwards by hand so that only what is needed is kept.
 
-The tail starts where a block does. A forward pass that is to be followed by a backward pass fills a `Tape`
-with one mask for each ReLU6 behind the earliest chosen convolution, and with inputs of chosen convolutions.
+The tail starts where a block does. A forward pass that is to be followed by a backward pass fills a `Tape` with
+what ReLU6 needs behind the earliest chosen convolution, and with inputs of chosen convolutions.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
-from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import ConvSpec
-from tinytrain_core.engine.ops import conv_forward, input_gradient, needed_input, relu6_mask
+from tinytrain_core.engine.execution import parts
+from tinytrain_core.engine.layers import FrozenLayers
+from tinytrain_core.engine.memory import LiveBytes, watched
+from tinytrain_core.engine.ops import as_rows, packed_mask, relu6_, relu6_backward_, select
 
 AtOutput = Callable[[ConvSpec, Tensor], None]
 
 
 @dataclass
 class Tape:
-    """What one forward pass leaves for the backward pass, by convolution index."""
+    """What one forward pass leaves for the backward pass, by convolution index.
+
+    Attributes:
+        inputs: of chosen convolutions, whole; in lean passes only the chosen channels of a depthwise one.
+        activations: outputs of ReLU6; in lean passes their masks in bits, unless the output is kept anyway.
+        outputs: every convolution's, where `Tail.keep_outputs` asks for them.
+    """
 
     inputs: dict[int, Tensor] = field(default_factory=dict)
-    masks: dict[int, Tensor] = field(default_factory=dict)
+    activations: dict[int, Tensor] = field(default_factory=dict)
     outputs: dict[int, Tensor] = field(default_factory=dict)
 
 
@@ -31,41 +38,70 @@ class Tail:
     """Convolutions `start` to the end, of which `first` is the earliest whose output gradient is wanted.
 
     Attributes:
-        backbone: its weights are read at every pass, so that updates in place take effect.
+        layers: the weights, read at every pass.
         channels: the chosen output channels (k,) of each chosen convolution.
+        lean: keep as few bytes as possible, at the cost of time.
         keep_outputs: tape every convolution's output as well, as the Fisher potential needs it.
     """
 
-    backbone: Backbone
+    layers: FrozenLayers
     start: int
     first: int
     channels: Mapping[int, Tensor] = field(default_factory=dict)
+    lean: bool = False
     keep_outputs: bool = False
+
+    @property
+    def _convs(self) -> tuple[ConvSpec, ...]:
+        return self.layers.backbone.spec.convs
 
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
         """Embeddings (N, D) of features (N, C, H, W) at the tail's input; what backward needs goes on the tape."""
         skip = None
-        for conv in self.backbone.spec.convs[self.start :]:
+        for conv in self._convs[self.start :]:
             if conv.opens_residual:
                 skip = x
             if tape is not None and conv.index in self.channels:
-                tape.inputs[conv.index] = needed_input(x, conv, self.channels[conv.index])
-            x = conv_forward(x, self.backbone.weights[conv.index], self.backbone.biases[conv.index], conv)
+                tape.inputs[conv.index] = self._needed_input(x, conv)
+            x = self.layers.convolve(x, conv)
+            if conv.relu6:
+                x = relu6_(x)
             if tape is not None and conv.index >= self.first:
                 self._record(tape, conv, x)
             if conv.closes_residual and skip is not None:
                 x = x + skip if self.keep_outputs else x.add_(skip)
                 skip = None
-        return x.mean((2, 3))
+        return as_rows(x).view(len(x), -1, x.shape[1]).mean(1)
+
+    def embed_each(
+        self, features: Callable[[int, int], Tensor], count: int, alive: int, live: LiveBytes | None = None
+    ) -> Tensor:
+        """Embeddings (count, D) without a tape, from `features(first, last)`, `alive` images at a time."""
+        backbone = self.layers.backbone
+        with watched(live):
+            embeddings = backbone.weights[0].new_empty(count, backbone.spec.feature_dim)
+        for first, last in parts(count, alive):
+            with watched(live if first == 0 else None):
+                embeddings[first:last] = self.forward(features(first, last))
+        return embeddings
+
+    def _needed_input(self, x: Tensor, conv: ConvSpec) -> Tensor:
+        return select(x, self.channels[conv.index]) if conv.depthwise and self.lean else x
 
     def _record(self, tape: Tape, conv: ConvSpec, output: Tensor) -> None:
         if conv.relu6:
-            tape.masks[conv.index] = relu6_mask(output)
+            tape.activations[conv.index] = packed_mask(output) if self._packs(conv) else output
         if self.keep_outputs:
             tape.outputs[conv.index] = output
 
+    def _packs(self, conv: ConvSpec) -> bool:
+        """Whether a ReLU6 leaves bits only: in lean passes, unless the next weights need its output whole."""
+        following = conv.index + 1
+        kept = following in self.channels and not self._convs[following].depthwise
+        return self.lean and not self.keep_outputs and not kept
+
     def backward(self, tape: Tape, gradient: Tensor, at_output: AtOutput) -> None:
-        """Walk dL/dembedding (N, D) back to convolution `first`, consuming the masks of the tape.
+        """Walk dL/dembedding (N, D) back to convolution `first`, consuming the tape.
 
         Args:
             at_output: called for every convolution from the last to `first` with the gradient by its output
@@ -73,21 +109,21 @@ class Tail:
         """
         skip = None
         g = self._spread(gradient)
-        for conv in reversed(self.backbone.spec.convs[self.first :]):
+        for conv in reversed(self._convs[self.first :]):
             if conv.closes_residual:
                 skip = g
             if conv.relu6:
-                g = g.mul_(tape.masks.pop(conv.index))
+                g = relu6_backward_(g, tape.activations.pop(conv.index))
             at_output(conv, g)
             if conv.index == self.first:
                 return
-            g = input_gradient(g, self.backbone.weights[conv.index], conv)
+            g = self.layers.input_gradient(g, conv)
             if conv.opens_residual and skip is not None:
                 g += skip
                 skip = None
 
     def _spread(self, gradient: Tensor) -> Tensor:
         """The gradient by the last feature map, of which the embedding is the mean."""
-        size = self.backbone.spec.convs[-1].out_size
-        spread = (gradient / size**2)[:, :, None, None].expand(-1, -1, size, size)
-        return spread.contiguous(memory_format=torch.channels_last)
+        size = self._convs[-1].out_size
+        spread = (gradient / size**2)[:, None, None, :].expand(-1, size, size, -1)
+        return spread.contiguous().permute(0, 3, 1, 2)

@@ -92,10 +92,8 @@ def _translate(images: Tensor, shifts: Tensor) -> Tensor:
     return out
 
 
-def draw_view(n: int, resolution: int, settings: Augmentation, generator: torch.Generator) -> View | None:
-    """The augmentation of one step for n images; None where this step does not augment."""
-    if float(torch.rand((), generator=generator)) >= settings.probability:
-        return None
+def draw_view(n: int, resolution: int, settings: Augmentation, generator: torch.Generator) -> View:
+    """An augmentation of n images."""
     flip = float(torch.rand((), generator=generator)) < settings.flip
     colours = draw_colours(n, settings.brightness, settings.saturation, settings.contrast, generator)
     limit = int(resolution * settings.translation)

@@ -33,14 +33,30 @@ def accuracy(support: Tensor, support_labels: Tensor, queries: Tensor, query_lab
     return float((logits.argmax(1) == query_labels).double().mean())
 
 
-def loss_and_gradients(
-    support: Tensor, support_labels: Tensor, queries: Tensor, query_labels: Tensor, ways: int, scale: float
-) -> tuple[float, Tensor, Tensor]:
-    """The loss, and its gradients by the support (N, D) and by the query embeddings (M, D).
+SMALLEST_NORM = 1e-12  # as `functional.normalize` has it
 
-    This is all that couples the images of a task: given these gradients, each image can go backwards alone.
+
+def loss_and_gradients_(support: Tensor, queries: Tensor, labels: Tensor, ways: int, scale: float) -> float:
+    """The loss of queries (N, D) against the prototypes of support (N, D), both with labels (N,).
+
+    In place of the embeddings its gradients by them are left. This is all that couples the images of a task: given
+    these gradients, each image can go backwards alone. In closed form, with z = q / |q|, c = p / |p|, cosine
+    similarities z c', and G the gradient by the cosines,
+
+        dL/dq = (G c - z diag(G z c')) / |q|        dL/dp = (G' z - c diag(G' z c')) / |p|
     """
-    support, queries = support.detach().requires_grad_(), queries.detach().requires_grad_()
-    loss = prototype_loss(support, support_labels, queries, query_labels, ways, scale)
-    by_support, by_queries = torch.autograd.grad(loss, (support, queries))
-    return float(loss.detach()), by_support, by_queries
+    one_hot = functional.one_hot(labels, ways).to(support.dtype)
+    shares = one_hot / one_hot.sum(0)
+    prototypes = shares.t() @ support
+    sizes = prototypes.norm(dim=1, keepdim=True).clamp_min_(SMALLEST_NORM)
+    prototypes /= sizes
+    norms = queries.norm(dim=1, keepdim=True).clamp_min_(SMALLEST_NORM)
+    queries /= norms
+    cosines = queries @ prototypes.t()
+    log_likelihood = functional.log_softmax(scale * cosines, 1)
+    by_cosine = log_likelihood.exp().sub_(one_hot).mul_(scale / len(queries))
+    pull = by_cosine * cosines
+    by_prototype = (by_cosine.t() @ queries).addcmul_(prototypes, pull.sum(0)[:, None], value=-1).div_(sizes)
+    queries.mul_(-pull.sum(1, keepdim=True)).addmm_(by_cosine, prototypes).div_(norms)
+    torch.mm(shares, by_prototype, out=support)
+    return float(log_likelihood.gather(1, labels[:, None]).mean().neg())

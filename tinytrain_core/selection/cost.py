@@ -25,15 +25,18 @@ class Budget:
     Attributes:
         memory_bytes: live bytes at any moment.
         backward_macs: per step and image.
+        storage_bytes: of features in a file; 0 keeps none there.
     """
 
     memory_bytes: int
     backward_macs: int
+    storage_bytes: int = 0
 
     def __post_init__(self) -> None:
-        if self.memory_bytes <= 0 or self.backward_macs < 0:
+        if self.memory_bytes <= 0 or self.backward_macs < 0 or self.storage_bytes < 0:
             raise BudgetError(
-                f"a budget needs memory and no negative MACs, not {self.memory_bytes} B and {self.backward_macs} MACs"
+                f"a budget needs memory, and no negative MACs or storage, not {self.memory_bytes} B, "
+                f"{self.backward_macs} MACs and {self.storage_bytes} B"
             )
 
 
@@ -59,8 +62,12 @@ def backward_macs(spec: BackboneSpec, channels: Channels) -> int:
     """Backward MACs of one step and image."""
     if not channels:
         return 0
-    weight_gradients = sum(n * spec.convs[i].macs // spec.convs[i].out_channels for i, n in channels.items())
-    return input_gradient_macs(spec, min(channels)) + weight_gradients
+    return input_gradient_macs(spec, min(channels)) + weight_gradient_macs(spec, channels)
+
+
+def weight_gradient_macs(spec: BackboneSpec, channels: Channels) -> int:
+    """MACs of dL/dw of the chosen channels, for one image; their share of the forward pass costs the same."""
+    return sum(n * spec.convs[i].macs // spec.convs[i].out_channels for i, n in channels.items())
 
 
 def full_train_backward_macs(spec: BackboneSpec) -> int:

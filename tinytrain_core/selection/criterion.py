@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
 from tinytrain_core.selection.cost import Budget, backward_macs
 from tinytrain_core.selection.fisher import Potential
-from tinytrain_core.selection.live_memory import Workload, stream_step_bytes
-from tinytrain_core.selection.plan import Decision, Reason, UpdatePlan
+from tinytrain_core.selection.footprint import least_footprint
+from tinytrain_core.selection.live_memory import Workload
+from tinytrain_core.selection.plan import Decision, Inspection, Reason, UpdatePlan
 
 CHANNEL_RATIOS = (1 / 2, 1 / 4, 1 / 8)
 
@@ -57,13 +58,18 @@ def rank(scored: dict[int, float]) -> list[int]:
     return sorted((i for i, s in scored.items() if s > 0), key=lambda i: (-scored[i], -i))
 
 
-def try_plan(work: Workload, counts: dict[int, int], budget: Budget) -> Trial:
+def try_plan(work: Workload, counts: dict[int, int], budget: Budget, inspection: Inspection | None) -> Trial:
     """What updating `counts` channels would cost at least, one image alive at a time."""
-    return Trial(stream_step_bytes(work, counts), backward_macs(work.spec, counts), budget)
+    least = least_footprint(work, counts, budget, inspection)
+    return Trial(least.memory_bytes, backward_macs(work.spec, counts), budget)
 
 
 def fit(
-    work: Workload, scored: dict[int, float], budget: Budget, ratios: Sequence[float] = CHANNEL_RATIOS
+    work: Workload,
+    scored: dict[int, float],
+    budget: Budget,
+    inspection: Inspection | None = None,
+    ratios: Sequence[float] = CHANNEL_RATIOS,
 ) -> tuple[dict[int, int], dict[int, Decision]]:
     """Take layers greedily.
 
@@ -76,7 +82,7 @@ def fit(
         conv = work.spec.convs[index]
         for ratio in ratios:
             n = max(1, round(ratio * conv.out_channels))
-            trial = try_plan(work, counts | {index: n}, budget)
+            trial = try_plan(work, counts | {index: n}, budget, inspection)
             decisions[index] = trial.decision(conv, n, scored[index])
             if trial.fits:
                 counts[index] = n
@@ -93,7 +99,11 @@ def best_channels(potential: Potential, counts: dict[int, int]) -> dict[int, tup
 
 
 def assemble(
-    spec: BackboneSpec, potential: Potential, counts: dict[int, int], ranked: dict[int, Decision]
+    spec: BackboneSpec,
+    potential: Potential,
+    counts: dict[int, int],
+    ranked: dict[int, Decision],
+    inspection: Inspection,
 ) -> UpdatePlan:
     """The plan, with a decision for every convolution of the backbone."""
     decisions = []
@@ -102,9 +112,9 @@ def assemble(
         decisions.append(ranked.get(conv.index) or Decision(conv.name, outside, 0, conv.out_channels))
     chosen = best_channels(potential, counts)
     if chosen:
-        return UpdatePlan(spec, chosen, tuple(decisions), potential.start)
+        return UpdatePlan(spec, chosen, tuple(decisions), inspection)
     needed_bytes, needed_macs = (_least_asked(decisions, r) for r in (Reason.OVER_MEMORY, Reason.OVER_COMPUTE))
-    return UpdatePlan(spec, {}, tuple(decisions), potential.start, needed_bytes, needed_macs)
+    return UpdatePlan(spec, {}, tuple(decisions), inspection, needed_bytes, needed_macs)
 
 
 def _least_asked(decisions: Sequence[Decision], reason: Reason) -> int:

@@ -13,20 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import ConvSpec
-from tinytrain_core.engine.prefix import Prefix
+from tinytrain_core.engine.execution import Execution, parts
+from tinytrain_core.engine.layers import FrozenLayers
+from tinytrain_core.engine.memory import watched
+from tinytrain_core.engine.support import CleanFeatures, Task
 from tinytrain_core.engine.tail import AtOutput, Tail, Tape
-from tinytrain_core.fewshot.prototypes import loss_and_gradients
-
-
-@dataclass(frozen=True)
-class Task:
-    """A support set to personalise to: uint8 images (N, 3, R, R) and labels (N,) in 0 .. ways - 1."""
-
-    images: Tensor
-    labels: Tensor
-    ways: int
+from tinytrain_core.fewshot.prototypes import loss_and_gradients_
 
 
 @dataclass(frozen=True)
@@ -41,46 +34,61 @@ class Potential:
         return float(self.channels[index].sum())
 
 
-def embed_each(backbone: Backbone, prefix: Prefix, tail: Tail, n: int) -> Tensor:
-    """Embeddings (n, D) of the first n images of a step, one image alive at a time."""
-    out = torch.empty(n, backbone.spec.feature_dim, dtype=backbone.weights[0].dtype)
-    for i in range(n):
-        out[i : i + 1] = tail.forward(prefix.features(i, i + 1, None))
-    return out
-
-
 @torch.no_grad()
-def fisher_potential(backbone: Backbone, task: Task, start: int) -> Potential:
+def fisher_potential(clean: CleanFeatures, task: Task, start: int, execution: Execution) -> Potential:
     """The potential of every channel of convolutions `start` (which opens a block) to the end.
 
-    One image is alive at a time: embeddings first, the loss's gradients by them, then image by image.
+    Args:
+        clean: features of the support, kept at `start` from here on.
     """
-    n = len(task.images)
-    prefix, tail = Prefix(backbone, start, task.images), Tail(backbone, start, start, keep_outputs=True)
-    embeddings = embed_each(backbone, prefix, tail, n)
-    gradients = _embedding_gradients(embeddings, task, backbone.head_scale)
-    sums = {c.index: torch.zeros(c.out_channels, dtype=embeddings.dtype) for c in backbone.spec.convs[start:]}
-    for i in range(n):
-        tape = Tape()
-        tail.forward(prefix.features(i, i + 1, None), tape)
-        tail.backward(tape, gradients[i : i + 1], _accumulate(tape, sums))
+    clean.keep(start, execution)
+    backbone, n = clean.prefix.backbone, len(task.images)
+    tail = Tail(FrozenLayers(backbone), start, start, lean=execution.lean, keep_outputs=True)
+    with clean.live:
+        sums = {c.index: backbone.weights[0].new_zeros(c.out_channels) for c in backbone.spec.convs[start:]}
+    add = _add_at_once if execution.alive >= n else _add_one_by_one
+    add(tail, clean, task, sums, execution.alive)
     return Potential(start, {index: total / (2 * n) for index, total in sums.items()})
+
+
+Sums = dict[int, Tensor]
+
+
+def _add_at_once(tail: Tail, clean: CleanFeatures, task: Task, sums: Sums, alive: int) -> None:
+    with clean.live:
+        tape = Tape()
+        embeddings = tail.forward(clean.at(tail.start, 0, alive), tape)
+        gradients = _embedding_gradients(embeddings, task, tail.layers.backbone.head_scale)
+        tail.backward(tape, gradients, _accumulate(tape, sums))
+
+
+def _add_one_by_one(tail: Tail, clean: CleanFeatures, task: Task, sums: Sums, alive: int) -> None:
+    def features(first: int, last: int) -> Tensor:
+        return clean.at(tail.start, first, last)
+
+    embeddings = tail.embed_each(features, clean.images, alive, clean.live)
+    with clean.live:
+        gradients = _embedding_gradients(embeddings, task, tail.layers.backbone.head_scale)
+    for first, last in parts(clean.images, alive):
+        with watched(clean.live if first == 0 else None):
+            tape = Tape()
+            tail.forward(features(first, last), tape)
+            tail.backward(tape, gradients[first:last], _accumulate(tape, sums))
 
 
 def _embedding_gradients(embeddings: Tensor, task: Task, scale: float) -> Tensor:
     """dL/dembedding (N, D) of the clean support, which is prototypes and queries at once."""
-    with torch.enable_grad():
-        _, as_support, as_query = loss_and_gradients(embeddings, task.labels, embeddings, task.labels, task.ways, scale)
-    return as_support.add_(as_query)
+    as_query = embeddings.clone()
+    loss_and_gradients_(embeddings, as_query, task.labels, task.ways, scale)
+    return embeddings.add_(as_query)
 
 
-def _accumulate(tape: Tape, sums: dict[int, Tensor]) -> AtOutput:
-    """Add (sum_d a g)^2 of one image to `sums` wherever the gradient passes."""
+def _accumulate(tape: Tape, sums: Sums) -> AtOutput:
+    """Add (sum_d a g)^2 of each image to `sums` wherever the gradient passes."""
 
     def at_output(conv: ConvSpec, gradient: Tensor) -> None:
         # Where ReLU6 is flat the gradient is zero, so that its output serves for what went into it.
-        sums[conv.index] += (
-            torch.linalg.vecdot(tape.outputs.pop(conv.index).flatten(2), gradient.flatten(2)).square().sum(0)
-        )
+        activation = tape.outputs.pop(conv.index).mul_(gradient)
+        sums[conv.index] += activation.sum((2, 3)).square().sum(0)
 
     return at_output

@@ -1,41 +1,25 @@
-"""The `live` figure: the engine's step replayed on paper, allocation by allocation.
+"""The `live` figure: what is alive at the worst moment of selection and of training, and what is in storage.
 
-Every function here follows one of `engine/{prefix,tail,finetune}.py` or `selection/fisher.py`, tensor by
-tensor; `engine/memory.py` measures what they predict. Counted are tensors of images, features, masks,
-gradients, updated parameters, optimiser state, and the working copies of convolutions that are updated in
-part; frozen weights and stored images are apart.
+Counted in memory are images as floats, features, activations and masks, gradients, trained values, optimiser state,
+and working copies; frozen weights and the images in storage are apart. Features that are kept in a file are
+storage.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from tinytrain_core.backbones.spec import IMAGE_CHANNELS, BackboneSpec, ConvSpec
+from tinytrain_core.backbones.spec import BackboneSpec
+from tinytrain_core.engine.evaluate import TOGETHER
+from tinytrain_core.engine.execution import Execution
+from tinytrain_core.engine.features import PRECISIONS, Place, kept_bytes
 from tinytrain_core.selection.cost import FLOAT_BYTES, Channels, updated_parameters
+from tinytrain_core.selection.plan import Inspection
+from tinytrain_core.selection.replay import Held, Live, TailOnPaper, frozen_pass, pixels
 
-MASK_BYTES = 1  # of a ReLU6 mask, per element
-MASK_TRANSIENTS = 3  # boolean tensors alive while a mask is made
 INDEX_BYTES = 8  # of a chosen channel
-HEAD_COPIES = 8  # tensors of the size of one side's embeddings while the loss goes backwards
+VIEW_BYTES = 28  # of a drawn view, per image: three factors and two shifts
 HEAD_BYTES_PER_LOGIT = 40
-VIEW_BYTES = 28  # of a drawn augmentation, per image: three factors and two shifts
-
-
-class _Live:
-    """A running total and its peak."""
-
-    def __init__(self, held: int) -> None:
-        self.now = self.peak = held
-
-    def take(self, size: int) -> None:
-        self.now += size
-        self.peak = max(self.peak, self.now)
-
-    def free(self, size: int) -> None:
-        self.now -= size
-
-    def moment(self, size: int) -> None:
-        self.take(size)
-        self.free(size)
+PROTOTYPE_COPIES = 4  # tensors of the size of all prototypes while the loss goes backwards
 
 
 @dataclass(frozen=True)
@@ -43,191 +27,218 @@ class Workload:
     """What a step works on.
 
     Attributes:
-        support: images of the support set; a step has as many augmented ones again.
+        support: images of the support set; a step has as many again that show a view of it.
         ways: classes.
-        optimiser_copies: optimiser state, in copies of an updated parameter (Adam has 2).
+        optimiser_copies: optimiser state, in copies of a trained value (Adam has 2).
+        views: of the pool; 0 draws a fresh one for each step.
+        precision: of kept features.
     """
 
     spec: BackboneSpec
     support: int
     ways: int
     optimiser_copies: int = 2
+    views: int = 4
+    precision: str = "half"
 
     @property
     def embedding_bytes(self) -> int:
-        """The embeddings of one side, support or query."""
+        """The embeddings of the support."""
         return FLOAT_BYTES * self.support * self.spec.feature_dim
 
+    def kept(self, at: int, copies: int) -> int:
+        """Bytes of `copies` supports' features at the input of convolution `at`, in memory or in a file."""
+        return kept_bytes(copies * self.support, self.spec.convs[at].in_elements, self.precision)
 
-def _forward(live: _Live, convs: Sequence[ConvSpec], n: int) -> None:
-    """Walk convolutions without a tape; the input of the first is already counted, as the output will be."""
-    skip = 0
-    for conv in convs:
-        in_bytes, out_bytes = FLOAT_BYTES * n * conv.in_elements, FLOAT_BYTES * n * conv.out_elements
-        if conv.opens_residual:
-            skip = in_bytes
-        live.take(out_bytes)
-        if not (conv.opens_residual and skip):
-            live.free(in_bytes)
-        if conv.closes_residual:
-            live.free(skip)
-            skip = 0
+    def head_bytes(self) -> int:
+        """Transients of the loss and its gradients by the embeddings."""
+        prototypes = FLOAT_BYTES * self.ways * self.spec.feature_dim
+        return PROTOTYPE_COPIES * prototypes + HEAD_BYTES_PER_LOGIT * self.support * self.ways
 
 
-def _images(live: _Live, spec: BackboneSpec, n: int) -> int:
-    """An augmented batch: the image, a moved copy, and one grey channel between them; what stays is the image."""
-    image = FLOAT_BYTES * n * IMAGE_CHANNELS * spec.resolution**2
-    live.moment(2 * image + image // IMAGE_CHANNELS)
-    live.take(image)
-    return image
+class _Replay:
+    """What the phases share: a workload, an execution, and the running total."""
+
+    def __init__(self, work: Workload, execution: Execution) -> None:
+        self.work, self.execution, self.live = work, execution, Live()
+        self.kept: tuple[int, Held] | None = None  # the clean features: where they are, and what they are
+
+    def features(self, stop: int, n: int, *, view: bool = False) -> Held:
+        """Features at `stop`, from what is kept of the clean support or from the images."""
+        spec, live = self.work.spec, self.live
+        if self.kept is not None and self.kept[0] <= stop and not view:
+            start, x = self.kept[0], self.read(self.kept[0], n)
+        else:
+            start, x = 0, pixels(live, spec, n, view=view)
+        return frozen_pass(live, spec, x, start, stop, n, lean=self.execution.lean)
+
+    def read(self, at: int, n: int) -> Held:
+        """Kept features as floats: a view where they are kept in full precision and in memory."""
+        size = FLOAT_BYTES * n * self.work.spec.convs[at].in_elements
+        direct = PRECISIONS[self.work.precision].dtype is None
+        return self.live.new(0 if direct else size)
+
+    def room(self, at: int, copies: int) -> Held:
+        return self.live.new(self.work.kept(at, copies) if self.execution.place is Place.MEMORY else 0)
+
+    def fill(self, stop: int, n: int, *, view: bool) -> None:
+        """Compute features of n images and write them."""
+        x = self.features(stop, n, view=view)
+        if PRECISIONS[self.work.precision].dtype is not None:
+            self.live.moment(x.size)
+        self.live.drop(x)
+
+    def keep_clean(self, stop: int) -> None:
+        """`CleanFeatures.keep`."""
+        if self.execution.place is Place.NOWHERE:
+            self.drop_clean()
+        elif self.kept is None or self.kept[0] != stop:
+            room = self.room(stop, 1)
+            self.fill(stop, min(self.execution.alive, self.work.support), view=False)
+            self.drop_clean()
+            self.kept = stop, room
+
+    def drop_clean(self) -> None:
+        if self.kept is not None:
+            self.live.drop(self.kept[1])
+            self.kept = None
 
 
-def _features(live: _Live, spec: BackboneSpec, start: int, n: int) -> int:
-    """The prefix for n images; what stays is the tail's input."""
-    _images(live, spec, n)
-    _forward(live, spec.convs[:start], n)
-    return FLOAT_BYTES * n * spec.convs[start].in_elements
+def _hold_inspected(replay: _Replay, inspection: Inspection | None) -> None:
+    """What the Fisher pass has left: clean features at its window, in memory if it kept them there."""
+    if inspection is None or inspection.execution.place is Place.NOWHERE:
+        return
+    in_memory = inspection.execution.place is Place.MEMORY
+    replay.kept = inspection.start, replay.live.new(replay.work.kept(inspection.start, 1) if in_memory else 0)
 
 
-def _taped_forward(live: _Live, convs: Sequence[ConvSpec], first: int, channels: Channels, n: int) -> None:
-    """Walk the tail keeping masks from `first` on, and inputs of chosen convolutions."""
-    held: dict[str, int] = {}
-    in_kept = False
-    for conv in convs:
-        in_bytes, out_bytes = FLOAT_BYTES * n * conv.in_elements, FLOAT_BYTES * n * conv.out_elements
-        chosen = channels.get(conv.index, 0)
-        if conv.depthwise and chosen:
-            live.take(in_bytes * chosen // conv.in_channels)
-        if conv.opens_residual:
-            held["skip"] = in_bytes
-        live.take(out_bytes)
-        if conv.relu6 and conv.index >= first:
-            live.moment(MASK_TRANSIENTS * MASK_BYTES * n * conv.out_elements)
-            live.take(MASK_BYTES * n * conv.out_elements)
-        in_kept = bool(chosen) and not conv.depthwise
-        if conv.opens_residual:
-            held["kept"] = int(in_kept)
-        elif not in_kept:
-            live.free(in_bytes)
-        if conv.closes_residual:
-            live.free(0 if held.pop("kept") else held["skip"])
-            del held["skip"]
-    live.free(FLOAT_BYTES * n * convs[-1].out_elements)
+def selection_bytes(work: Workload, start: int, execution: Execution) -> int:
+    """The peak of the Fisher pass over convolutions `start` to the end."""
+    replay = _Replay(work, execution)
+    live, spec = replay.live, work.spec
+    replay.keep_clean(start)
+    live.new(FLOAT_BYTES * sum(conv.out_channels for conv in spec.convs[start:]))
+    n = min(execution.alive, work.support)
+    tail = TailOnPaper(spec, start, start, {}, execution.lean, n, keep_outputs=True)
+    if n == work.support:
+        tape = tail.forward(live, replay.features(start, n), taped=True)
+        live.new(work.embedding_bytes)
+        live.moment(work.embedding_bytes + work.head_bytes())
+        tail.backward(live, tape)
+        return live.peak
+    live.new(work.embedding_bytes)
+    tail.forward(live, replay.features(start, n), taped=False)
+    live.moment(work.embedding_bytes + work.head_bytes())
+    tape = tail.forward(live, replay.features(start, n), taped=True)
+    tail.backward(live, tape)
+    return live.peak
 
 
-def _backward(live: _Live, convs: Sequence[ConvSpec], first: int, channels: Channels, n: int) -> None:
-    """Walk the gradient back to `first`, freeing the tape on the way."""
-    live.take(FLOAT_BYTES * n * convs[-1].out_elements)
-    skip = 0
-    for conv in reversed([c for c in convs if c.index >= first]):
-        in_bytes, out_bytes = FLOAT_BYTES * n * conv.in_elements, FLOAT_BYTES * n * conv.out_elements
-        if conv.closes_residual:
-            skip = out_bytes
-        if conv.relu6:
-            live.free(MASK_BYTES * n * conv.out_elements)
-        chosen = channels.get(conv.index, 0)
-        if chosen:
-            live.moment(out_bytes * chosen // conv.out_channels + 2 * FLOAT_BYTES * chosen * conv.weights_per_channel)
-            live.free(in_bytes * chosen // conv.in_channels if conv.depthwise else in_bytes)
-        if conv.index == first:
-            return
-        live.take(in_bytes)
-        if not (conv.closes_residual and skip):
-            live.free(out_bytes)
-        if conv.opens_residual and skip:
-            live.free(skip)
-            skip = 0
+@lru_cache(maxsize=4096)
+def _features_bytes(work: Workload, stop: int, inspection: Inspection | None, execution: Execution) -> tuple[int, int]:
+    """The peak of filling the shelf for a tail from `stop` on, and what stays alive of it."""
+    replay = _Replay(work, execution)
+    live, n = replay.live, min(execution.alive, work.support)
+    _hold_inspected(replay, inspection)
+    live.new(VIEW_BYTES * work.support * max(work.views, 1))
+    replay.keep_clean(stop)
+    if work.views and execution.place is not Place.NOWHERE:
+        replay.room(stop, work.views)
+        replay.fill(stop, n, view=True)
+    return live.peak, live.now
 
 
-def _head_bytes(work: Workload) -> int:
-    """Transients of the loss and its gradients by the embeddings."""
-    return HEAD_COPIES * work.embedding_bytes + HEAD_BYTES_PER_LOGIT * work.support * work.ways
+def _trained_bytes(work: Workload, channels: Channels, execution: Execution) -> int:
+    """What a step starts with: trained values, gradients, optimiser state, indices, and working copies."""
+    convs = [work.spec.convs[i] for i in channels]
+    copies = 0 if execution.lean else FLOAT_BYTES * sum(conv.weights + conv.out_channels for conv in convs)
+    values = (2 + work.optimiser_copies) * FLOAT_BYTES * updated_parameters(work.spec, channels)
+    return values + copies + INDEX_BYTES * sum(channels.values())
 
 
-def _parameter_bytes(work: Workload, channels: Channels) -> int:
-    """What a step starts with: updated slices, their gradients, the optimiser's state, working copies, the view."""
-    slices = (2 + work.optimiser_copies) * FLOAT_BYTES * updated_parameters(work.spec, channels)
-    chosen = [work.spec.convs[i] for i in channels]
-    working_copies = FLOAT_BYTES * sum(conv.weights + conv.out_channels for conv in chosen)
-    return slices + working_copies + INDEX_BYTES * sum(channels.values()) + VIEW_BYTES * work.support
+def training_bytes(
+    work: Workload, channels: Channels, execution: Execution, inspection: Inspection | None = None
+) -> int:
+    """The peak of fine-tuning, from its kept features to its last step.
 
-
-def stream_step_bytes(work: Workload, channels: Channels, alive: int = 1) -> int:
-    """The peak of a training step that has `alive` images alive at a time."""
+    Args:
+        channels: how many output channels of each convolution are trained.
+        inspection: the Fisher pass before, which has left features.
+    """
     if not channels:
         return 0
-    spec = work.spec
-    first = min(channels)
+    spec, first = work.spec, min(channels)
     start = spec.block_start(first)
-    # Embeddings of both sides, and their gradients, which the head makes once the images are gone.
-    live = _Live(_parameter_bytes(work, channels) + 2 * work.embedding_bytes)
-    live.moment(_head_bytes(work) + 2 * work.embedding_bytes)
-    live.take(2 * work.embedding_bytes)
-    _features(live, spec, start, alive)
-    _taped_forward(live, spec.convs[start:], first, channels, alive)
-    _backward(live, spec.convs[start:], first, channels, alive)
+    filling, staying = _features_bytes(work, start, inspection, execution)
+    replay = _Replay(work, execution)
+    live = replay.live
+    live.new(staying + _trained_bytes(work, channels, execution))
+    if execution.place is not Place.NOWHERE:
+        replay.kept = start, Held(0)
+    step = _step_lean if execution.lean else _step
+    step(replay, start, TailOnPaper(spec, start, first, channels, execution.lean, execution.alive))
+    return max(filling, live.peak)
+
+
+def _step(replay: _Replay, start: int, tail: TailOnPaper) -> None:
+    """A step with all images alive: the two sides' features are joined."""
+    live, work = replay.live, replay.work
+    clean = replay.features(start, work.support)
+    seen = replay.features(start, work.support, view=True) if not work.views else replay.read(start, work.support)
+    joined = live.new(FLOAT_BYTES * 2 * work.support * work.spec.convs[start].in_elements)
+    live.drop(clean)
+    live.drop(seen)
+    tape = tail.forward(live, joined, taped=True)
+    live.new(2 * work.embedding_bytes)
+    live.moment(work.head_bytes())
+    tail.backward(live, tape)
+
+
+def _step_lean(replay: _Replay, start: int, tail: TailOnPaper) -> None:
+    """A step with a few images alive: all embeddings, then each group forwards and backwards."""
+    live, work, n = replay.live, replay.work, replay.execution.alive
+    view = replay.execution.place is Place.NOWHERE or not work.views
+
+    def features() -> Held:
+        return replay.features(start, n, view=True) if view else replay.read(start, n)
+
+    live.new(2 * work.embedding_bytes)
+    tail.forward(live, features(), taped=False)
+    live.moment(work.head_bytes())
+    tail.backward(live, tail.forward(live, features(), taped=True))
+
+
+def judging_bytes(work: Workload, channels: Channels, execution: Execution) -> int:
+    """The peak of `engine.evaluate.judge` with a delta: both backbones go over the images together."""
+    replay = _Replay(work, execution)
+    live, spec, lean = replay.live, work.spec, execution.lean
+    start = spec.block_start(min(channels, default=len(spec.convs) - 1))
+    live.new(FLOAT_BYTES * updated_parameters(spec, channels) + INDEX_BYTES * sum(channels.values()))
+    live.new(_adapted_bytes(work, channels, execution))
+    live.new(2 * FLOAT_BYTES * work.ways * spec.feature_dim)
+    n = min(execution.alive, work.support, TOGETHER)
+    live.new(FLOAT_BYTES * n * spec.feature_dim)
+    features = replay.features(start, n)
+    tail = TailOnPaper(spec, start, start, channels, lean, n)
+    tail.forward(live, live.keep(features), taped=False)
+    live.moment(2 * FLOAT_BYTES * n * (spec.feature_dim + work.ways))
     return live.peak
 
 
-def fast_step_bytes(work: Workload, channels: Channels) -> int:
-    """The peak of a training step that has the whole support alive, clean and augmented, clean features kept."""
-    if not channels:
-        return 0
-    spec, n = work.spec, work.support
-    first = min(channels)
-    start = spec.block_start(first)
-    live = _Live(_parameter_bytes(work, channels) + 2 * work.embedding_bytes)
-    one_side = FLOAT_BYTES * n * spec.convs[start].in_elements
-    live.take(one_side)
-    _features(live, spec, start, n)
-    live.take(2 * one_side)
-    live.free(one_side)
-    _taped_forward(live, spec.convs[start:], first, channels, 2 * n)
-    live.moment(_head_bytes(work) + 2 * work.embedding_bytes)
-    live.take(2 * work.embedding_bytes)
-    _backward(live, spec.convs[start:], first, channels, 2 * n)
-    return live.peak
+def _adapted_bytes(work: Workload, channels: Channels, execution: Execution) -> int:
+    if execution.lean:
+        return FLOAT_BYTES * updated_parameters(work.spec, channels)
+    convs = [work.spec.convs[i] for i in channels]
+    return FLOAT_BYTES * sum(conv.weights + conv.out_channels for conv in convs)
 
 
-def selection_bytes(work: Workload, start: int) -> int:
-    """The peak of the Fisher pass over convolutions `start` to the end, one image alive at a time."""
-    spec = work.spec
-    live = _Live(work.embedding_bytes)
-    live.moment(_head_bytes(work) + 2 * work.embedding_bytes)
-    live.take(work.embedding_bytes + FLOAT_BYTES * sum(c.out_channels for c in spec.convs[start:]))
-    _features(live, spec, start, 1)
-    live.free(FLOAT_BYTES * spec.convs[start].in_elements)
-    _taped_outputs(live, spec.convs[start:])
-    _backward_with_outputs(live, spec.convs[start:])
-    return live.peak
-
-
-def _taped_outputs(live: _Live, convs: Sequence[ConvSpec]) -> None:
-    """Walk the tail keeping every output, every mask and, through the outputs, every input."""
-    live.take(FLOAT_BYTES * convs[0].in_elements)
-    for conv in convs:
-        live.take(FLOAT_BYTES * conv.out_elements)
-        if conv.relu6:
-            live.moment(MASK_TRANSIENTS * MASK_BYTES * conv.out_elements)
-            live.take(MASK_BYTES * conv.out_elements)
-        if conv.closes_residual:
-            live.moment(FLOAT_BYTES * conv.out_elements)
-
-
-def _backward_with_outputs(live: _Live, convs: Sequence[ConvSpec]) -> None:
-    live.take(FLOAT_BYTES * convs[-1].out_elements)
-    skip = 0
-    for conv in reversed(convs):
-        in_bytes, out_bytes = FLOAT_BYTES * conv.in_elements, FLOAT_BYTES * conv.out_elements
-        if conv.closes_residual:
-            skip = out_bytes
-        if conv.relu6:
-            live.free(MASK_BYTES * conv.out_elements)
-        live.moment(out_bytes)
-        live.free(out_bytes)
-        live.take(in_bytes)
-        if not (conv.closes_residual and skip):
-            live.free(out_bytes)
-        if conv.opens_residual and skip:
-            live.free(skip)
-            skip = 0
+def storage_bytes(work: Workload, channels: Channels, execution: Execution, inspection: Inspection | None) -> int:
+    """The most that is in files at once; 0 where features are kept in memory or nowhere."""
+    filed = inspection is not None and inspection.execution.place is Place.FILE
+    window = work.kept(inspection.start, 1) if filed and inspection is not None else 0
+    if not channels or execution.place is not Place.FILE:
+        return window
+    start = work.spec.block_start(min(channels))
+    clean = work.kept(start, 1)
+    already = filed and inspection is not None and inspection.start == start
+    return max(clean if already else window + clean, clean + work.kept(start, work.views))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from tinytrain_core.backbones.spec import BackboneSpec
+from tinytrain_core.engine.execution import Execution
 
 
 class Reason(Enum):
@@ -46,13 +47,21 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Inspection:
+    """A Fisher pass: the first convolution that it looked at, and how it was executed."""
+
+    start: int
+    execution: Execution
+
+
+@dataclass(frozen=True)
 class UpdatePlan:
     """The chosen channels.
 
     Attributes:
         channels: convolution index -> indices of its updated output channels, ascending.
         decisions: one for each convolution of the backbone, in order.
-        selection_start: the first convolution that the Fisher pass looked at; None where there was no pass.
+        inspection: the Fisher pass that it comes from; None where there was none.
         needed_bytes, needed_macs: where nothing fits, the least live memory, or the least backward MACs, that
             any layer would have needed.
     """
@@ -60,7 +69,7 @@ class UpdatePlan:
     spec: BackboneSpec
     channels: Mapping[int, tuple[int, ...]]
     decisions: tuple[Decision, ...] = field(default=())
-    selection_start: int | None = None
+    inspection: Inspection | None = None
     needed_bytes: int = 0
     needed_macs: int = 0
 
@@ -83,7 +92,7 @@ class UpdatePlan:
         """The empty plan that is left where this one needs `asked` bytes of a memory of `limit`."""
         over = {"reason": Reason.OVER_MEMORY, "channels": 0, "asked": asked, "limit": limit}
         decisions = tuple(replace(d, **over) if d.channels else d for d in self.decisions)  # type: ignore[arg-type]
-        return UpdatePlan(self.spec, {}, decisions, self.selection_start, needed_bytes=asked)
+        return UpdatePlan(self.spec, {}, decisions, self.inspection, needed_bytes=asked)
 
     def explain(self) -> str:
         """A line for each convolution, for a person."""

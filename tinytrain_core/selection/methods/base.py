@@ -4,20 +4,29 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tinytrain_core.backbones.folding import Backbone
+from tinytrain_core.engine.support import CleanFeatures, Task
 from tinytrain_core.selection.cost import Budget
-from tinytrain_core.selection.fisher import Task
 from tinytrain_core.selection.live_memory import Workload
 from tinytrain_core.selection.plan import UpdatePlan
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What a method plans for: a backbone, a task, a budget, and the step's workload."""
+    """What a method plans for.
 
-    backbone: Backbone
+    Attributes:
+        clean: features of the task's support; what a method computes of them stays known to the training.
+        work: what a step works on.
+    """
+
+    clean: CleanFeatures
     task: Task
     budget: Budget
     work: Workload
+
+    @property
+    def backbone(self) -> Backbone:
+        return self.clean.prefix.backbone
 
 
 class Method(Protocol):

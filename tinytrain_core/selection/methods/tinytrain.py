@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from tinytrain_core.selection.criterion import assemble, fit, scores
 from tinytrain_core.selection.fisher import fisher_potential
-from tinytrain_core.selection.live_memory import selection_bytes
+from tinytrain_core.selection.footprint import inspection_footprint
 from tinytrain_core.selection.methods.base import Problem
-from tinytrain_core.selection.plan import Decision, Reason, UpdatePlan
+from tinytrain_core.selection.plan import Decision, Inspection, Reason, UpdatePlan
 
 WINDOW_BLOCKS = 6
 
@@ -29,26 +29,27 @@ class TinyTrain:
     adapts = True
 
     def plan(self, problem: Problem) -> UpdatePlan:
-        spec, budget = problem.backbone.spec, problem.budget
-        start = self._window(problem)
-        if start is None:
+        work, budget = problem.work, problem.budget
+        inspection = self.inspection(problem)
+        if inspection is None:
             return self._nothing_fits(problem)
-        potential = fisher_potential(problem.backbone, problem.task, start)
-        counts, ranked = fit(problem.work, scores(spec, potential), budget)
-        return assemble(spec, potential, counts, ranked)
+        potential = fisher_potential(problem.clean, problem.task, inspection.start, inspection.execution)
+        counts, ranked = fit(work, scores(work.spec, potential), budget, inspection)
+        return assemble(work.spec, potential, counts, ranked, inspection)
 
-    def _window(self, problem: Problem) -> int | None:
-        """Where the widest window starts whose Fisher pass fits the memory; None if even one block's does not."""
+    def inspection(self, problem: Problem) -> Inspection | None:
+        """The widest window whose Fisher pass fits the memory; None if even one block's does not."""
         for blocks in range(self.window_blocks, 0, -1):
-            start = problem.backbone.spec.window_start(blocks)
-            if selection_bytes(problem.work, start) <= problem.budget.memory_bytes:
-                return start
+            start = problem.work.spec.window_start(blocks)
+            footprint = inspection_footprint(problem.work, start, problem.budget)
+            if footprint.fits(problem.budget):
+                return Inspection(start, footprint.execution)
         return None
 
     def _nothing_fits(self, problem: Problem) -> UpdatePlan:
-        spec = problem.backbone.spec
+        spec, budget = problem.work.spec, problem.budget
         start = spec.window_start(1)
-        asked, limit = selection_bytes(problem.work, start), problem.budget.memory_bytes
+        asked, limit = inspection_footprint(problem.work, start, budget).memory_bytes, budget.memory_bytes
         decisions = [Decision(c.name, Reason.OUTSIDE_WINDOW, 0, c.out_channels) for c in spec.convs[:start]]
         decisions += [
             Decision(c.name, Reason.OVER_MEMORY, 0, c.out_channels, 0.0, asked, limit) for c in spec.convs[start:]

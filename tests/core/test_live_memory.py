@@ -1,0 +1,97 @@
+"""The ledger predicts what the engine has alive, on the real backbones, in every way to execute it."""
+
+import pytest
+import torch
+
+from tests.conftest import random_backbone
+from tests.core.test_engine import WAYS, some_task
+from tinytrain_core.backbones.spec import BackboneSpec, backbone_names, load_spec
+from tinytrain_core.engine.evaluate import judge
+from tinytrain_core.engine.execution import Execution, executions
+from tinytrain_core.engine.features import PRECISIONS, Place, Shelf, kept_bytes
+from tinytrain_core.engine.finetune import finetune
+from tinytrain_core.engine.memory import LiveBytes
+from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
+from tinytrain_core.engine.support import CleanFeatures
+from tinytrain_core.fewshot.augment import Augmentation
+from tinytrain_core.fewshot.episodes import Episode
+from tinytrain_core.selection.fisher import fisher_potential
+from tinytrain_core.selection.live_memory import Workload, judging_bytes, selection_bytes, training_bytes
+from tinytrain_core.selection.plan import Inspection, UpdatePlan
+
+ALWAYS = Augmentation(probability=1.0)
+SUPPORT = 6
+TRAININGS = [e for e in executions(2 * SUPPORT, storage=True) if e.alive in (12, 4, 1)]
+SELECTIONS = [e for e in executions(SUPPORT, storage=True) if e.alive in (6, 2, 1)]
+
+
+def agrees(measured: int, predicted: int) -> bool:
+    return 0.98 * predicted <= measured <= 1.001 * predicted
+
+
+def some_plan(spec: BackboneSpec, blocks: int) -> UpdatePlan:
+    """A third of the channels of two in three convolutions of the last blocks."""
+    chosen = [c for c in spec.convs[spec.window_start(blocks) :] if c.index % 3]
+    return UpdatePlan(spec, {c.index: tuple(range(c.out_channels // 3)) for c in chosen})
+
+
+@pytest.mark.parametrize("execution", TRAININGS, ids=str)
+@pytest.mark.parametrize("name", backbone_names())
+def test_training(name: str, execution: Execution) -> None:
+    backbone, task = random_backbone(load_spec(name)), some_task(128, SUPPORT)
+    spec, number = backbone.spec, execution.alive + len(execution.place.value)
+    for optimiser, blocks, precision, views in (
+        ("adam", 2, "full", 2),
+        ("momentum", 4, "half", 0),
+        ("sgd", 7, "byte", 2),
+        ("adam", 4, "byte", 0),
+    )[number % 2 :: 2]:
+        plan = some_plan(spec, blocks)
+        work = Workload(spec, SUPPORT, WAYS, OPTIMISERS[optimiser].copies, views, precision)
+        settings = TrainingSettings(2, 1e-3, optimiser, ALWAYS, views, precision)
+        clean = CleanFeatures(backbone, task, Shelf(precision))
+        measured = finetune(backbone, task, plan, settings, execution, 1, clean).measured_bytes
+        assert agrees(measured, training_bytes(work, plan.counts, execution))
+
+
+@pytest.mark.parametrize("execution", SELECTIONS, ids=str)
+@pytest.mark.parametrize("name", backbone_names())
+def test_selection_and_the_training_after_it(name: str, execution: Execution) -> None:
+    backbone, task = random_backbone(load_spec(name)), some_task(128, SUPPORT)
+    spec = backbone.spec
+    start, plan = spec.window_start(6), some_plan(spec, 2)
+    work = Workload(spec, SUPPORT, WAYS, 2, 2, "half")
+    clean = CleanFeatures(backbone, task, Shelf("half"))
+    fisher_potential(clean, task, start, execution)
+    assert agrees(clean.live.peak, selection_bytes(work, start, execution))
+    clean.live.peak = clean.live.now
+    settings = TrainingSettings(2, 1e-3, "adam", ALWAYS, 2, "half")
+    measured = finetune(backbone, task, plan, settings, execution, 1, clean).measured_bytes
+    predicted = training_bytes(work, plan.counts, execution, Inspection(start, execution))
+    assert agrees(measured, predicted)
+
+
+@pytest.mark.parametrize("execution", [TRAININGS[0], TRAININGS[-1]], ids=str)
+@pytest.mark.parametrize("name", backbone_names())
+def test_judging(name: str, execution: Execution) -> None:
+    backbone, task = random_backbone(load_spec(name)), some_task(128, SUPPORT)
+    plan = some_plan(backbone.spec, 3)
+    work = Workload(backbone.spec, SUPPORT, WAYS)
+    clean = CleanFeatures(backbone, task, Shelf("half"))
+    delta = finetune(backbone, task, plan, TrainingSettings(steps=1), execution, 1, clean).delta
+    images = some_task(128, 2 * SUPPORT).images
+    episode = Episode(task.images, task.labels, images, torch.arange(2 * SUPPORT) % WAYS, WAYS)
+    with LiveBytes() as live:
+        judge(backbone, episode, delta, execution)
+    ours = sum(part.nbytes for side in (delta.channels, delta.weights, delta.biases) for part in side.values())
+    assert agrees(live.peak + ours, judging_bytes(work, plan.counts, execution))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_kept_bytes_are_those_of_the_tensors(precision: str) -> None:
+    backbone = random_backbone(load_spec("mcunet-5fps"))
+    conv = backbone.spec.convs[30]
+    clean = CleanFeatures(backbone, some_task(128, 1), Shelf(precision))
+    kept = clean.shelf_rows(conv.index, 5, Place.MEMORY)
+    assert kept.at == conv.index
+    assert clean.live.now == kept_bytes(5, conv.in_elements, precision)
