@@ -12,7 +12,7 @@ from tinytrain_core.devices.profile import device_profile
 from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.episodes import Episode, load_episode, sample_fixed
-from tinytrain_core.fewshot.sources import open_source
+from tinytrain_core.fewshot.sources import is_glyphs, open_source
 from tinytrain_core.personalise import personalise
 from tinytrain_core.seeds import Draw, generator
 from tinytrain_core.selection.cost import Budget, full_train_backward_macs
@@ -67,10 +67,13 @@ def varied(settings: TrainingSettings, change: str) -> list[tuple[str, TrainingS
 
 
 def tasks(data: str, count: int, resolution: int, seed: int) -> list[Episode]:
-    """`count` 5-way 5-shot tasks of a source."""
-    source = open_source(data)
-    draws = (generator(seed, Draw.VALIDATION, number) for number in range(count))
-    return [load_episode(source, sample_fixed(source, WAYS, SHOTS, QUERIES, draw), resolution) for draw in draws]
+    """`count` 5-way 5-shot tasks of a source; of glyphs each in another writer's hand, as simulated users have."""
+    episodes = []
+    for number in range(count):
+        source = open_source(data, writer=number if is_glyphs(data) else None, seed=seed)
+        draws = sample_fixed(source, WAYS, SHOTS, QUERIES, generator(seed, Draw.VALIDATION, number))
+        episodes.append(load_episode(source, draws, resolution))
+    return episodes
 
 
 def budget_of(device: str, backbone: Backbone) -> Budget:

@@ -1,6 +1,6 @@
 """The whole path of one device as one pure call: no network, no global seed, and no files but nameless ones."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinytrain_core.backbones.folding import Backbone
@@ -17,7 +17,7 @@ from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.selection import cost
 from tinytrain_core.selection.cost import Budget
 from tinytrain_core.selection.executed import inspection_macs, training_macs
-from tinytrain_core.selection.footprint import Footprint, inspection_footprint, judging_execution, training_footprint
+from tinytrain_core.selection.footprint import Footprint, inspection_footprint, judging_footprint, training_footprint
 from tinytrain_core.selection.live_memory import Workload
 from tinytrain_core.selection.methods import Method, Problem, method_by_name
 from tinytrain_core.selection.plan import UpdatePlan
@@ -42,12 +42,13 @@ class _Adapted:
 
     Attributes:
         footprint: of the training; of the inspection alone where nothing is trained.
+        live: has watched it.
         training: None where there is nothing to train.
     """
 
     plan: UpdatePlan
     footprint: Footprint
-    measured_bytes: int
+    live: LiveBytes
     training: Training | None = None
 
 
@@ -67,18 +68,20 @@ class _Personaliser:
         settings = self.settings
         copies = OPTIMISERS[settings.optimiser].copies
         support = len(self.episode.support)
-        return Workload(self.backbone.spec, support, self.episode.ways, copies, settings.views, settings.precision)
+        views = min(settings.views, settings.steps or settings.views)
+        return Workload(self.backbone.spec, support, self.episode.ways, copies, views, settings.precision)
 
     def adapt(self, seed: int) -> _Adapted:
         """Choose and train."""
-        task = Task(self.episode.support, self.episode.support_labels, self.episode.ways)
+        device = self.backbone.weights[0].device
+        task = Task(self.episode.support, self.episode.support_labels.to(device), self.episode.ways)
         clean = CleanFeatures(self.backbone, task, Shelf(self.settings.precision, self.folder))
         plan = self.method.plan(Problem(clean, task, self.budget, self.work))
         plan, footprint = self._within_budget(plan)
         if not plan.channels:
-            return _Adapted(plan, footprint, clean.live.peak)
+            return _Adapted(plan, footprint, clean.live)
         training = finetune(self.backbone, task, plan, self.settings, footprint.execution, seed, clean)
-        return _Adapted(plan, footprint, training.measured_bytes, training)
+        return _Adapted(plan, footprint, clean.live, training)
 
     def _within_budget(self, plan: UpdatePlan) -> tuple[UpdatePlan, Footprint]:
         """The plan, or the empty one that is left where it does not fit; and what is executed takes."""
@@ -93,7 +96,9 @@ class _Personaliser:
         inspected = inspection_footprint(work, inspection.start, budget) if inspection else None
         memory, storage = (inspected.memory_bytes, inspected.storage_bytes) if inspected else (0, 0)
         if not plan.channels:
-            return Footprint(judging_execution(work, budget), max(memory, plan.needed_bytes), storage)
+            judged = judging_footprint(work, budget)
+            needed = max(memory, plan.needed_bytes) if self.method.adapts else judged.memory_bytes
+            return Footprint(judged.execution, needed, storage)
         trained = training_footprint(work, plan.counts, budget, inspection)
         return Footprint(trained.execution, max(memory, trained.memory_bytes), max(storage, trained.storage_bytes))
 
@@ -117,7 +122,7 @@ class _Personaliser:
         work, plan, footprint = self.work, adapted.plan, adapted.footprint
         fields: dict[str, object] = {
             "live_memory_bytes": footprint.memory_bytes,
-            "measured_memory_bytes": adapted.measured_bytes,
+            "measured_memory_bytes": adapted.live.peak,
             "storage_bytes": footprint.storage_bytes,
             "total_macs": inspection_macs(work, plan.inspection),
             "backward_macs": plan.needed_macs,
@@ -144,12 +149,10 @@ class _Personaliser:
 
     def judged(self, adapted: _Adapted) -> Personalisation:
         """The end: accuracy before and after, and whether the device keeps what it has trained."""
-        training = adapted.training
-        delta = training.delta if training is not None and not training.diverged else None
-        with LiveBytes() as live:
-            holdout = judge(self.backbone, self.episode, delta, adapted.footprint.execution)
-        if delta is not None:
-            adapted = replace(adapted, measured_bytes=max(adapted.measured_bytes, live.peak))
+        delta = adapted.training.delta if adapted.training is not None else None
+        # A device that affords nothing may not afford this either: then whoever holds it judges for it.
+        live = adapted.live if delta is not None or not self.method.adapts else None
+        holdout = judge(self.backbone, self.episode, delta, adapted.footprint.execution, live)
         fields = self.common_fields() | self.adapted_fields(adapted) | self._ending(adapted, holdout)
         report = PersonalisationReport.model_validate(fields)
         return Personalisation(report, adapted.plan, delta if report.outcome == Outcome.ADAPTED else None)
@@ -160,7 +163,7 @@ class _Personaliser:
         fields: dict[str, object] = {"accuracy_before": holdout.before, "accuracy_after": after}
         if adapted.training is None:
             return fields | {"outcome": Outcome.CANNOT_AFFORD if self.method.adapts else Outcome.NOT_ADAPTED}
-        if adapted.training.diverged:
+        if adapted.training.delta is None:
             return fields | {"outcome": Outcome.FAILED, "error": int(ErrorCode.TRAINING_DIVERGED)}
         return fields | {"outcome": Outcome.ADAPTED if after >= holdout.before else Outcome.KEPT_BASE}
 

@@ -15,6 +15,8 @@ from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
 from tinytrain_core.engine.support import CleanFeatures
 from tinytrain_core.fewshot.augment import Augmentation
 from tinytrain_core.fewshot.episodes import Episode
+from tinytrain_core.personalise import personalise
+from tinytrain_core.selection.cost import Budget, full_train_backward_macs
 from tinytrain_core.selection.fisher import fisher_potential
 from tinytrain_core.selection.live_memory import Workload, judging_bytes, selection_bytes, training_bytes
 from tinytrain_core.selection.plan import Inspection, UpdatePlan
@@ -81,8 +83,9 @@ def test_judging(name: str, execution: Execution) -> None:
     delta = finetune(backbone, task, plan, TrainingSettings(steps=1), execution, 1, clean).delta
     images = some_task(128, 2 * SUPPORT).images
     episode = Episode(task.images, task.labels, images, torch.arange(2 * SUPPORT) % WAYS, WAYS)
-    with LiveBytes() as live:
-        judge(backbone, episode, delta, execution)
+    assert delta is not None
+    live = LiveBytes()
+    judge(backbone, episode, delta, execution, live)
     ours = sum(part.nbytes for side in (delta.channels, delta.weights, delta.biases) for part in side.values())
     assert agrees(live.peak + ours, judging_bytes(work, plan.counts, execution))
 
@@ -95,3 +98,19 @@ def test_kept_bytes_are_those_of_the_tensors(precision: str) -> None:
     kept = clean.shelf_rows(conv.index, 5, Place.MEMORY)
     assert kept.at == conv.index
     assert clean.live.now == kept_bytes(5, conv.in_elements, precision)
+
+
+@pytest.mark.parametrize("name", backbone_names())
+def test_the_default_plan_of_a_device_with_1_mib(name: str) -> None:
+    """Selection, training and judging under one watch, which knows nothing of the engine's own."""
+    backbone, task = random_backbone(load_spec(name)), some_task(128, 9)
+    episode = Episode(task.images, task.labels, task.images, task.labels, WAYS)
+    macs = int(0.15 * full_train_backward_macs(backbone.spec))
+    with LiveBytes() as live:
+        report = personalise(
+            backbone, episode, Budget(2**20, macs, 2**20), settings=TrainingSettings(3, augmentation=ALWAYS)
+        ).report
+    assert report.updated_weights > 20_000
+    assert agrees(live.peak, report.live_memory_bytes)
+    assert live.peak <= 2**20
+    assert report.measured_memory_bytes == pytest.approx(live.peak, rel=0.005)

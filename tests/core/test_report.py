@@ -78,8 +78,8 @@ def test_a_reply_is_a_profile_or_reports() -> None:
         {"device-00": GOOD},
         {"cat": GOOD},
         reports | profile,
-        {"profile": {"protocol": 1, "devices": 2, "holds_backbone": 2}},
-        {"profile": {"protocol": 1, "devices": 2, "holds_backbone": 1, "name": 3}},
+        {"profile": {"protocol": 2, "devices": 2, "holds_backbone": 2}},
+        {"profile": {"protocol": 2, "devices": 2, "holds_backbone": 1, "name": 3}},
     ]
     for records in wrong:
         with pytest.raises(EgressError):
@@ -89,7 +89,7 @@ def test_a_reply_is_a_profile_or_reports() -> None:
 def test_requests_are_closed_too() -> None:
     fields = PersonaliseRequest(digest="0" * 64).model_dump()
     assert parse_request(PersonaliseRequest, fields).method == "tinytrain"
-    for change in ({"digest": "xyz"}, {"protocol": 2}, {"steps": -1}, {"extra": 1}, {"method": "../x"}):
+    for change in ({"digest": "xyz"}, {"protocol": 1}, {"steps": -1}, {"extra": 1}, {"method": "../x"}):
         with pytest.raises(RequestError, match=next(iter(change))):
             parse_request(PersonaliseRequest, fields | change)
 

@@ -16,7 +16,7 @@ from tinytrain_core.selection import cost
 from tinytrain_core.selection.cost import Budget
 from tinytrain_core.selection.criterion import best_channels, fit, rank, scores
 from tinytrain_core.selection.fisher import Potential
-from tinytrain_core.selection.footprint import least_footprint
+from tinytrain_core.selection.footprint import least_footprint, training_footprint
 from tinytrain_core.selection.live_memory import Workload, selection_bytes, training_bytes
 from tinytrain_core.selection.methods import METHODS, Problem, method_by_name
 from tinytrain_core.selection.methods.tinytrain import TinyTrain
@@ -103,6 +103,13 @@ def test_costs_grow_with_every_layer(counts: dict[int, int], another: int) -> No
     for execution in (Execution(20, False, Place.MEMORY), Execution(1, True, Place.FILE)):
         assert training_bytes(work, more, execution) >= training_bytes(work, counts, execution)
     assert cost.backward_macs(SMALL, more) >= cost.backward_macs(SMALL, counts)
+
+
+@pytest.mark.parametrize("storage", [0, 10_000, 10**9])
+def test_the_least_footprint_is_the_least(storage: int) -> None:
+    work, counts = Workload(SMALL, 10, 5), {6: 4, 9: 8}
+    tiny = Budget(1, 10**9, storage)
+    assert least_footprint(work, counts, tiny, None) == training_footprint(work, counts, tiny, None)
 
 
 def problem(budget: Budget) -> Problem:

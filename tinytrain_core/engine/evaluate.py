@@ -15,6 +15,7 @@ from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.engine.delta import Delta
 from tinytrain_core.engine.execution import Execution, parts
 from tinytrain_core.engine.layers import Differences, FrozenLayers
+from tinytrain_core.engine.memory import LiveBytes, watched
 from tinytrain_core.engine.prefix import ImagePrefix
 from tinytrain_core.engine.tail import Tail
 from tinytrain_core.fewshot.episodes import Episode
@@ -36,21 +37,28 @@ def _layers(backbone: Backbone, delta: Delta, lean: bool) -> FrozenLayers:
 
 
 @torch.no_grad()
-def judge(backbone: Backbone, episode: Episode, delta: Delta | None, execution: Execution) -> Holdout:
-    """Accuracy of the backbone, and of the backbone with the delta."""
+def judge(
+    backbone: Backbone, episode: Episode, delta: Delta | None, execution: Execution, live: LiveBytes | None = None
+) -> Holdout:
+    """Accuracy of the backbone, and of the backbone with the delta.
+
+    Args:
+        live: watches it.
+    """
     spec, lean = backbone.spec, execution.lean
     start = spec.block_start(min(delta.channels)) if delta and delta.channels else len(spec.convs)
     start = min(start, spec.block_start(len(spec.convs) - 1))
-    tails = [Tail(FrozenLayers(backbone), start, start, lean=lean)]
-    if delta is not None:
-        tails.append(Tail(_layers(backbone, delta, lean), start, start, lean=lean))
+    with watched(live):
+        layers = [FrozenLayers(backbone), *([] if delta is None else [_layers(backbone, delta, lean)])]
+    tails = [Tail(each, start, start, lean=lean) for each in layers]
     alive = min(execution.alive, len(episode.support), TOGETHER)
-    prototypes = _prototypes(backbone, episode, tails, start, alive, lean)
+    prototypes = _prototypes(backbone, episode, tails, start, alive, live)
     prefix, correct = ImagePrefix(backbone, episode.query, lean), [0] * len(tails)
     for first, last in parts(len(episode.query), alive):
-        for i, embeddings in enumerate(_embeddings(prefix, tails, start, first, last)):
-            found = cosine_logits(embeddings, prototypes[i], 1.0).argmax(1)
-            correct[i] += int((found == episode.query_labels[first:last]).sum())
+        with watched(live if first == 0 else None):
+            for i, embeddings in enumerate(_embeddings(prefix, tails, start, first, last)):
+                found = cosine_logits(embeddings, prototypes[i], 1.0).argmax(1).cpu()
+                correct[i] += int((found == episode.query_labels[first:last]).sum())
     shares = [count / len(episode.query) for count in correct]
     return Holdout(shares[0], shares[1] if delta is not None else None)
 
@@ -62,14 +70,16 @@ def _embeddings(prefix: ImagePrefix, tails: list[Tail], start: int, first: int, 
 
 
 def _prototypes(
-    backbone: Backbone, episode: Episode, tails: list[Tail], start: int, alive: int, lean: bool
+    backbone: Backbone, episode: Episode, tails: list[Tail], start: int, alive: int, live: LiveBytes | None
 ) -> list[Tensor]:
     """The class means (ways, D) by each of the tails."""
-    shares = functional.one_hot(episode.support_labels, episode.ways).to(backbone.weights[0])
-    shares /= shares.sum(0)
-    prefix = ImagePrefix(backbone, episode.support, lean)
-    means = [shares.new_zeros(episode.ways, backbone.spec.feature_dim) for _ in tails]
+    with watched(live):
+        shares = functional.one_hot(episode.support_labels, episode.ways).to(backbone.weights[0])
+        shares /= shares.sum(0)
+        means = [shares.new_zeros(episode.ways, backbone.spec.feature_dim) for _ in tails]
+    prefix = ImagePrefix(backbone, episode.support, tails[0].lean)
     for first, last in parts(len(episode.support), alive):
-        for total, embeddings in zip(means, _embeddings(prefix, tails, start, first, last), strict=True):
-            total.addmm_(shares[first:last].t(), embeddings)
+        with watched(live if first == 0 else None):
+            for total, embeddings in zip(means, _embeddings(prefix, tails, start, first, last), strict=True):
+                total.addmm_(shares[first:last].t(), embeddings)
     return means

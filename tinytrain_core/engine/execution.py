@@ -31,12 +31,26 @@ def executions(images: int, storage: bool) -> Iterator[Execution]:
         storage: whether features may be in a file.
     """
     yield Execution(images, False, Place.MEMORY)
-    for place in (Place.MEMORY, Place.FILE, Place.NOWHERE) if storage else (Place.MEMORY, Place.NOWHERE):
-        for alive in ALIVE_AT_ONCE:
-            if alive < images or alive == 1:
-                yield Execution(alive, True, place)
+    fewer = [alive for alive in ALIVE_AT_ONCE if alive < images or alive == 1]
+    for alive in fewer:
+        yield from (Execution(alive, True, place) for place in _kept(storage))
+    yield from (Execution(alive, True, Place.NOWHERE) for alive in fewer)
+
+
+def leanest(storage: bool) -> Iterator[Execution]:
+    """The ways with one image alive, of which one needs the least memory."""
+    yield from (Execution(1, True, place) for place in (*_kept(storage), Place.NOWHERE))
+
+
+def _kept(storage: bool) -> tuple[Place, ...]:
+    return (Place.MEMORY, Place.FILE) if storage else (Place.MEMORY,)
 
 
 def parts(count: int, alive: int) -> Iterator[tuple[int, int]]:
     """(first, last) of `count` rows, `alive` at a time."""
     return ((first, min(first + alive, count)) for first in range(0, count, alive))
+
+
+def step_parts(support: int, alive: int) -> list[tuple[int, int]]:
+    """(first, last) of a step's 2 N images: those of the clean support, then those of its view."""
+    return [(first + side, last + side) for side in (0, support) for first, last in parts(support, alive)]

@@ -1,15 +1,16 @@
 """Rows of feature maps that are kept: computed once, read at every step.
 
 In full precision, in half, or in bytes with one scale for each image; in memory, or in a memory-mapped file that
-has no name, so that nothing of a device's images stays behind when its process dies.
+has no name, so that nobody can open it and its space is free again when its process dies. Blocks of a disk are not
+erased by that; where this matters, the folder belongs on an encrypted one.
 """
 
 import math
-import os
 import tempfile
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from tinytrain_core.errors import StorageError
 HALF_LIMIT = 65504.0
 BYTE_LIMIT = 127
 SCALE_BYTES = 4
+ZEROS_AT_ONCE = 2**16
 
 
 class Place(Enum):
@@ -68,11 +70,19 @@ def _mapped(shape: tuple[int, ...], dtype: torch.dtype, folder: Path | None) -> 
     size = math.prod(shape) * like.itemsize
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+            _reserve(file, size)
             return torch.from_numpy(np.memmap(file, dtype=like, mode="r+", shape=shape))
     except OSError as error:
         where = folder or tempfile.gettempdir()
-        raise StorageError(f"no room for {size:,} B of features in {where}: {error.strerror}") from None
+        raise StorageError(f"cannot keep {size:,} B of features in {where}: {error.strerror}") from None
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Take the space now: writing to a mapped file on a full disk would kill the process."""
+    zeros = bytes(ZEROS_AT_ONCE)
+    for begin in range(0, size, ZEROS_AT_ONCE):
+        file.write(zeros[: size - begin])
+    file.flush()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import ConvSpec
 from tinytrain_core.engine.delta import Delta
-from tinytrain_core.engine.execution import Execution, parts
+from tinytrain_core.engine.execution import Execution, step_parts
 from tinytrain_core.engine.layers import Differences, TrainedLayers, WorkingCopies
 from tinytrain_core.engine.memory import LiveBytes, watched
 from tinytrain_core.engine.ops import add_parameter_gradients, select
@@ -37,22 +37,17 @@ class Training:
 
     Attributes:
         losses: before each step that was taken.
+        delta: None where a loss, a gradient or a weight was not finite, which ended the training.
         measured_bytes: the most that was alive, in memory.
-        diverged: whether a loss, a gradient or a weight was not finite, which ended it.
     """
 
-    delta: Delta
+    delta: Delta | None
     losses: list[float]
     measured_bytes: int
-    diverged: bool = False
 
 
 class SparseTrainer:
-    """One task's fine-tuning, with all that lives through it: trained values, their gradient, the optimiser's state.
-
-    Raises:
-        BackboneError: the plan is of another architecture.
-    """
+    """One task's fine-tuning, with all that lives through it: trained values, their gradient, the optimiser's state."""
 
     def __init__(
         self,
@@ -63,8 +58,6 @@ class SparseTrainer:
         settings: TrainingSettings,
         execution: Execution,
     ) -> None:
-        if plan.spec.name != backbone.spec.name:
-            raise BackboneError(f"a plan for {plan.spec.name} cannot be trained on {backbone.spec.name}")
         self.task, self.features, self.execution = task, features, execution
         device = backbone.weights[0].device
         rows = {i: torch.tensor(chosen, device=device) for i, chosen in plan.channels.items()}
@@ -80,7 +73,7 @@ class SparseTrainer:
     def _all_at_once(self, seen: StepView, live: LiveBytes | None) -> float:
         with watched(live):
             tape = Tape()
-            embeddings = self.tail.forward(self.features.of_step(seen, 0, self.features.images), tape)
+            embeddings = self.tail.forward(self.features.of_both(seen), tape)
             loss = self._loss_(embeddings)
             self.tail.backward(tape, embeddings, self._collect(tape))
         return loss
@@ -89,11 +82,13 @@ class SparseTrainer:
         def features(first: int, last: int) -> Tensor:
             return self.features.of_step(seen, first, last)
 
-        embeddings = self.tail.embed_each(features, self.features.images, self.execution.alive, live)
+        support = len(self.task.images)
+        groups, watch = step_parts(support, self.execution.alive), (0, support)
+        embeddings = self.tail.embed_each(features, groups, live, watch)
         with watched(live):
             loss = self._loss_(embeddings)
-        for first, last in parts(self.features.images, self.execution.alive):
-            with watched(live if first in (0, self.features.images // 2) else None):
+        for first, last in groups:
+            with watched(live if first in watch else None):
                 tape = Tape()
                 self.tail.forward(features(first, last), tape)
                 self.tail.backward(tape, embeddings[first:last], self._collect(tape))
@@ -140,12 +135,6 @@ class SparseTrainer:
         self.layers.publish()
         return loss
 
-    def delta(self) -> Delta:
-        """The trained channels as they are."""
-        values = {i: self.layers.values(i) for i in self.layers.rows}
-        weights, biases = ({i: pair[side] for i, pair in values.items()} for side in (0, 1))
-        return Delta(self.layers.backbone.spec, self.layers.rows, weights, biases)
-
     def run(self, views: Views, steps: int, live: LiveBytes) -> list[float]:
         """The losses of `steps` steps, until one of them is not finite.
 
@@ -171,25 +160,56 @@ def finetune(
     seed: int,
     clean: CleanFeatures,
 ) -> Training:
-    """Train a plan, which must not be empty; `backbone` is left as it is.
+    """Train a plan; `backbone` is left as it is.
 
-    This is all that a backend has to offer: a plan, folded weights and features in, updated slices out.
+    Another backend takes the place of this function: a plan, folded weights and features in, updated slices out.
 
     Args:
         seed: of the views.
         clean: features of the clean support as far as they are known; kept at the tail's input from here on.
 
     Raises:
-        BackboneError: the plan is of another architecture.
+        BackboneError: the plan is empty, of another architecture, or names channels that are not there.
         StorageError: no room for the features that are to be kept.
     """
-    steps, n, resolution = settings.steps, len(task.images), backbone.spec.resolution
+    layers, losses = _train(backbone, task, plan, settings, execution, seed, clean)
+    measured = clean.live.peak
+    if len(losses) < settings.steps or not math.isfinite(float(layers.flat.norm())):
+        return Training(None, losses, measured)
     with clean.live:
-        pool = min(settings.views, steps)
+        layers.end()
+        delta = Delta(backbone.spec, layers.rows, *layers.all_values())
+    return Training(delta, losses, clean.live.peak)
+
+
+def _train(
+    backbone: Backbone,
+    task: Task,
+    plan: UpdatePlan,
+    settings: TrainingSettings,
+    execution: Execution,
+    seed: int,
+    clean: CleanFeatures,
+) -> tuple[TrainedLayers, list[float]]:
+    """What is left when features, gradients and the optimiser are gone."""
+    _check_plan(plan, backbone)
+    n, resolution, pool = len(task.images), backbone.spec.resolution, min(settings.views, settings.steps)
+    with clean.live:
         views = Views.drawn(pool, n, resolution, settings.augmentation, torch_generator(seed))
     features = StepFeatures(clean, plan.tail_start, views.pool, execution)
     with clean.live:
         trainer = SparseTrainer(backbone, task, features, plan, settings, execution)
-    losses = trainer.run(views, steps, clean.live)
-    finite = bool(torch.isfinite(trainer.layers.flat).all())
-    return Training(trainer.delta(), losses, clean.live.peak, diverged=not finite or len(losses) < steps)
+    return trainer.layers, trainer.run(views, settings.steps, clean.live)
+
+
+def _check_plan(plan: UpdatePlan, backbone: Backbone) -> None:
+    """See `finetune`."""
+    if plan.spec.name != backbone.spec.name:
+        raise BackboneError(f"a plan for {plan.spec.name} cannot be trained on {backbone.spec.name}")
+    convs = backbone.spec.convs
+    if not plan.channels or not 0 <= min(plan.channels) <= max(plan.channels) < len(convs):
+        raise BackboneError(f"a plan of convolutions {sorted(plan.channels)}; {backbone.spec.name} has {len(convs)}")
+    for index, chosen in plan.channels.items():
+        of = convs[index].out_channels
+        if not chosen or len(set(chosen)) < len(chosen) or not 0 <= min(chosen) <= max(chosen) < of:
+            raise BackboneError(f"a plan of {len(chosen)} channels of {convs[index].name} that are not its own {of}")

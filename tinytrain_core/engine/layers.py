@@ -68,6 +68,15 @@ class TrainedLayers(FrozenLayers):
         self.flat.grad, self.sums = gradient, _cut(gradient, self.backbone, self.rows)
         return gradient
 
+    def end(self) -> None:
+        """Give the gradient's memory back."""
+        self.flat.grad, self.sums = None, {}
+
+    def all_values(self) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """The trained channels' weights and biases as they stand, by convolution index."""
+        values = {index: self.values(index) for index in self.rows}
+        return {i: pair[0] for i, pair in values.items()}, {i: pair[1] for i, pair in values.items()}
+
     def publish(self) -> None:
         """Make the passes see what the optimiser has written."""
 

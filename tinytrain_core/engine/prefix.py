@@ -100,5 +100,6 @@ class ImagePrefix:
         return frozen_pass(self.backbone, self.lean)(self._pixels(first, last, view), 0, stop)
 
     def _pixels(self, first: int, last: int, view: View | None) -> Tensor:
-        pixels = scale_pixels(self.images[first:last], self.backbone.weights[0].dtype)
+        like = self.backbone.weights[0]
+        pixels = scale_pixels(self.images[first:last].to(like.device), like.dtype)
         return pixels if view is None else view.apply(pixels, first)

@@ -57,6 +57,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         _check_known("optimiser", self.optimiser, OPTIMISERS)
         _check_known("precision", self.precision, PRECISIONS)
+        if self.steps < 0 or not self.learning_rate > 0:
+            raise ConfigurationError(f"{self.steps} steps at a learning rate of {self.learning_rate}")
         if self.views < 0:
             raise ConfigurationError(f"a pool of {self.views} views; give 0 for fresh ones, or how many to keep")
 

@@ -136,13 +136,14 @@ class StepFeatures:
         return kept
 
     def of_step(self, seen: StepView, first: int, last: int) -> Tensor:
-        """Features (last - first, C, H, W) of the step's images `first` to `last - 1`."""
-        n, found = self._clean.images, []
-        if first < n:
-            found.append(self._clean.at(self.stop, first, min(last, n)))
-        if last > n:
-            found.append(self._of_view(seen, max(first, n) - n, last - n))
-        return found[0] if len(found) == 1 else torch.cat(found)
+        """Features (last - first, C, H, W) of the step's images `first` to `last - 1`, of the one side or the other."""
+        n = self._clean.images
+        return self._of_view(seen, first - n, last - n) if first >= n else self._clean.at(self.stop, first, last)
+
+    def of_both(self, seen: StepView) -> Tensor:
+        """Features (2 N, C, H, W) of all images of a step."""
+        n = self._clean.images
+        return torch.cat([self.of_step(seen, 0, n), self.of_step(seen, n, 2 * n)])
 
     def _of_view(self, seen: StepView, first: int, last: int) -> Tensor:
         if seen.view is None:

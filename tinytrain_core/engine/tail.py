@@ -4,13 +4,12 @@ The tail starts where a block does. A forward pass that is to be followed by a b
 what ReLU6 needs behind the earliest chosen convolution, and with inputs of chosen convolutions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from tinytrain_core.backbones.spec import ConvSpec
-from tinytrain_core.engine.execution import parts
 from tinytrain_core.engine.layers import FrozenLayers
 from tinytrain_core.engine.memory import LiveBytes, watched
 from tinytrain_core.engine.ops import as_rows, packed_mask, relu6_, relu6_backward_, select
@@ -74,14 +73,22 @@ class Tail:
         return as_rows(x).view(len(x), -1, x.shape[1]).mean(1)
 
     def embed_each(
-        self, features: Callable[[int, int], Tensor], count: int, alive: int, live: LiveBytes | None = None
+        self,
+        features: Callable[[int, int], Tensor],
+        groups: Sequence[tuple[int, int]],
+        live: LiveBytes | None = None,
+        watch: Collection[int] = (0,),
     ) -> Tensor:
-        """Embeddings (count, D) without a tape, from `features(first, last)`, `alive` images at a time."""
+        """Embeddings (N, D) without a tape, from `features(first, last)` of each group of N images.
+
+        Args:
+            live: watches the groups that begin with an image in `watch`.
+        """
         backbone = self.layers.backbone
         with watched(live):
-            embeddings = backbone.weights[0].new_empty(count, backbone.spec.feature_dim)
-        for first, last in parts(count, alive):
-            with watched(live if first == 0 else None):
+            embeddings = backbone.weights[0].new_empty(groups[-1][1], backbone.spec.feature_dim)
+        for first, last in groups:
+            with watched(live if first in watch else None):
                 embeddings[first:last] = self.forward(features(first, last))
         return embeddings
 

@@ -66,7 +66,7 @@ def _add_one_by_one(tail: Tail, clean: CleanFeatures, task: Task, sums: Sums, al
     def features(first: int, last: int) -> Tensor:
         return clean.at(tail.start, first, last)
 
-    embeddings = tail.embed_each(features, clean.images, alive, clean.live)
+    embeddings = tail.embed_each(features, list(parts(clean.images, alive)), clean.live)
     with clean.live:
         gradients = _embedding_gradients(embeddings, task, tail.layers.backbone.head_scale)
     for first, last in parts(clean.images, alive):

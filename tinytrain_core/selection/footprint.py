@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tinytrain_core.engine.execution import Execution, executions
-from tinytrain_core.engine.features import Place
+from tinytrain_core.engine.execution import Execution, executions, leanest
 from tinytrain_core.selection.cost import Budget, Channels
 from tinytrain_core.selection.live_memory import (
     Workload,
@@ -50,9 +49,9 @@ def inspection_footprint(work: Workload, start: int, budget: Budget) -> Footprin
     return _fastest(work.support, budget, of)
 
 
-def judging_execution(work: Workload, budget: Budget) -> Execution:
+def judging_footprint(work: Workload, budget: Budget) -> Footprint:
     """How to judge the backbone as it is."""
-    return _fastest(work.support, budget, lambda e: Footprint(e, judging_bytes(work, {}, e), 0)).execution
+    return _fastest(work.support, budget, lambda e: Footprint(e, judging_bytes(work, {}, e), 0))
 
 
 def _training(work: Workload, channels: Channels, execution: Execution, inspection: Inspection | None) -> Footprint:
@@ -66,8 +65,6 @@ def training_footprint(work: Workload, channels: Channels, budget: Budget, inspe
 
 
 def least_footprint(work: Workload, channels: Channels, budget: Budget, inspection: Inspection | None) -> Footprint:
-    """The way to train with the least memory that storage allows: one image alive, features in a file or nowhere."""
-    filed = _training(work, channels, Execution(1, True, Place.FILE), inspection)
-    if filed.storage_bytes <= budget.storage_bytes:
-        return filed
-    return _training(work, channels, Execution(1, True, Place.NOWHERE), inspection)
+    """The way to train with the least memory of those that storage allows: one image alive."""
+    ways = [_training(work, channels, execution, inspection) for execution in leanest(budget.storage_bytes > 0)]
+    return min((w for w in ways if w.storage_bytes <= budget.storage_bytes), key=lambda way: way.memory_bytes)

@@ -17,6 +17,7 @@ from tinytrain_core.selection.plan import Inspection
 from tinytrain_core.selection.replay import Held, Live, TailOnPaper, frozen_pass, pixels
 
 INDEX_BYTES = 8  # of a chosen channel
+ONE_HOT_BYTES = 12  # of a label and class: an integer, then a float
 VIEW_BYTES = 28  # of a drawn view, per image: three factors and two shifts
 HEAD_BYTES_PER_LOGIT = 40
 PROTOTYPE_COPIES = 4  # tensors of the size of all prototypes while the loss goes backwards
@@ -176,8 +177,13 @@ def training_bytes(
     if execution.place is not Place.NOWHERE:
         replay.kept = start, Held(0)
     step = _step_lean if execution.lean else _step
-    step(replay, start, TailOnPaper(spec, start, first, channels, execution.lean, execution.alive))
+    step(replay, start, TailOnPaper(spec, start, first, channels, execution.lean, _alive(work, execution)))
     return max(filling, live.peak)
+
+
+def _alive(work: Workload, execution: Execution) -> int:
+    """Images of a step that are alive at once: a group of a lean pass is of one side."""
+    return min(execution.alive, work.support) if execution.lean else 2 * work.support
 
 
 def _step(replay: _Replay, start: int, tail: TailOnPaper) -> None:
@@ -196,7 +202,7 @@ def _step(replay: _Replay, start: int, tail: TailOnPaper) -> None:
 
 def _step_lean(replay: _Replay, start: int, tail: TailOnPaper) -> None:
     """A step with a few images alive: all embeddings, then each group forwards and backwards."""
-    live, work, n = replay.live, replay.work, replay.execution.alive
+    live, work, n = replay.live, replay.work, _alive(replay.work, replay.execution)
     view = replay.execution.place is Place.NOWHERE or not work.views
 
     def features() -> Held:
@@ -215,7 +221,8 @@ def judging_bytes(work: Workload, channels: Channels, execution: Execution) -> i
     start = spec.block_start(min(channels, default=len(spec.convs) - 1))
     live.new(FLOAT_BYTES * updated_parameters(spec, channels) + INDEX_BYTES * sum(channels.values()))
     live.new(_adapted_bytes(work, channels, execution))
-    live.new(2 * FLOAT_BYTES * work.ways * spec.feature_dim)
+    live.moment(ONE_HOT_BYTES * work.support * work.ways)
+    live.new(FLOAT_BYTES * (2 * work.ways * spec.feature_dim + work.support * work.ways))
     n = min(execution.alive, work.support, TOGETHER)
     live.new(FLOAT_BYTES * n * spec.feature_dim)
     features = replay.features(start, n)
@@ -240,5 +247,6 @@ def storage_bytes(work: Workload, channels: Channels, execution: Execution, insp
         return window
     start = work.spec.block_start(min(channels))
     clean = work.kept(start, 1)
-    already = filed and inspection is not None and inspection.start == start
-    return max(clean if already else window + clean, clean + work.kept(start, work.views))
+    if inspection is not None and inspection.start == start and inspection.execution.place is not Place.NOWHERE:
+        return window + work.kept(start, work.views)  # the clean features stay where they are
+    return max(window + clean, clean + work.kept(start, work.views))
