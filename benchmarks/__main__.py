@@ -88,7 +88,7 @@ def everything(
 def accuracy_command(
     vary: Annotated[str, typer.Argument(help="views=0,1,2,4,8 for instance; the first value is compared with.")],
     data: Annotated[str, typer.Option(help="A source of validation tasks.")] = "glyphs:validation",
-    backbone: Annotated[str, typer.Option(help="A backbone's file; empty is the shipped one.")] = "",
+    backbone: Annotated[str, typer.Option(help="A backbone's file, or a shipped one by name.")] = "",
     device: Annotated[str, typer.Option(help="The device class whose budget is held.")] = "pi_4",
     tasks: Annotated[int, typer.Option(min=2)] = 40,
     seed: Annotated[int, typer.Option(min=0)] = 0,

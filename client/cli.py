@@ -17,7 +17,7 @@ from client.store import Store
 from client.tables import MIB, cost_row, show, show_reports
 from client.template import node_yaml
 from tinytrain_core.backbones.spec import load_spec
-from tinytrain_core.backbones.weights import SHIPPED, digest, from_bytes, read_bytes
+from tinytrain_core.backbones.weights import BACKBONE_HELP, SHIPPED, digest, from_bytes, read_bytes
 from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue, device_profile
 from tinytrain_core.engine.settings import (
@@ -45,7 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Config = Annotated[Path, typer.Argument(help="The node's YAML file, as `init` writes it.")]
-BackboneFile = Annotated[str, typer.Option("--backbone", help="A .safetensors file; by default the shipped one.")]
+BackboneFile = Annotated[str, typer.Option("--backbone", help=BACKBONE_HELP)]
 MethodName = Annotated[str, typer.Option("--method", help=f"One of {', '.join(METHODS)}.")]
 Style = Annotated[Format, typer.Option("--format", help="A table for people or JSON for programs.")]
 

@@ -18,7 +18,7 @@ from server.manifest import ImportedManifest, TrainedManifest, read_manifest
 from server.model_card import model_card, read_evaluation
 from server.progress import PhaseProgress
 from tinytrain_core.backbones.folding import Backbone
-from tinytrain_core.backbones.weights import digest, from_bytes, read_bytes, shipped_path
+from tinytrain_core.backbones.weights import BACKBONE_HELP, backbone_path, digest, from_bytes, read_bytes
 from tinytrain_core.console import Format
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.meta_training.settings import TaskShape
@@ -85,7 +85,7 @@ def _described(manifest: TrainedManifest | ImportedManifest) -> dict[str, str]:
 
 @app.command()
 def show(
-    file: Annotated[str, typer.Argument(help="A .safetensors file; by default the shipped one.")] = "",
+    file: Annotated[str, typer.Argument(help=BACKBONE_HELP)] = "",
     style: Style = Format.TABLE,
 ) -> None:
     """Check a backbone's file and print what it is and how it was made.
@@ -94,7 +94,7 @@ def show(
     """
     data = read_bytes(file)
     facts = _facts(from_bytes(data), data)
-    path = Path(file) if file else shipped_path()
+    path = backbone_path(file)
     manifest = read_manifest(path.with_suffix(".json"), data)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if style is Format.JSON:

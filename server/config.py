@@ -30,7 +30,7 @@ class RunSettings(BaseModel):
     """What a run does, and how long it waits. An unknown method or optimiser is a ConfigurationError.
 
     Attributes:
-        backbone: the file of a backbone; empty is the shipped one.
+        backbone: the file of a backbone, or a shipped one by name; empty is mcunet-5fps.
         deadline_s: seconds that a node has for each reply.
         min_nodes: nodes to start with; a run that does not see them within `wait_for_nodes_s` is an error.
         out: the folder for the results.

@@ -10,7 +10,7 @@ from server.manifest import Accuracy, Sha256
 from server.versions import versions
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.published import read_published
-from tinytrain_core.backbones.weights import digest, from_bytes, is_backbone_file, read_bytes
+from tinytrain_core.backbones.weights import backbone_path, digest, from_bytes, is_backbone_file, read_bytes
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.episodes import ClassDraw, sample_fixed, sample_various
 from tinytrain_core.fewshot.frozen import frozen_accuracies
@@ -110,8 +110,8 @@ def read_candidate(text: str) -> Candidate:
         ConfigurationError, BackboneError: as `read_bytes`, `from_bytes` and `read_published`.
     """
     label, name = labelled(text)
-    data = read_bytes(name)
-    backbone = from_bytes(data) if is_backbone_file(Path(name)) else read_published(Path(name)).backbone
+    path, data = backbone_path(name), read_bytes(name)
+    backbone = from_bytes(data) if is_backbone_file(path) else read_published(path).backbone
     return Candidate(label, backbone, digest(data))
 
 

@@ -31,7 +31,7 @@ class FleetSettings(BaseModel):
         data: as `tinytrain_core.fewshot.sources.open_source` takes it.
         min_ways, max_ways: classes of a user, drawn between the two.
         shots, holdout: images of a class to learn from, and to measure on, at most.
-        backbone: a file, empty for the shipped one.
+        backbone: a file, or a shipped one by name; empty is mcunet-5fps.
         workers: processes that simulate; they change the time a run takes, never a report.
         deadline_s: seconds that the server waits for each node's reply.
     """

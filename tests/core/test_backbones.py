@@ -9,7 +9,15 @@ import torch
 from tests.conftest import random_backbone, random_network
 from tinytrain_core.backbones.folding import fold
 from tinytrain_core.backbones.spec import backbone_names, load_spec
-from tinytrain_core.backbones.weights import FORMAT, digest, from_bytes, read_bytes, shipped_path, to_bytes
+from tinytrain_core.backbones.weights import (
+    FORMAT,
+    digest,
+    from_bytes,
+    read_bytes,
+    shipped_names,
+    shipped_path,
+    to_bytes,
+)
 from tinytrain_core.errors import BackboneError, ConfigurationError
 
 # Kwon et al. 2024, Table 2 (half of FullTrain's backward MACs), at 128 x 128 without classifier.
@@ -102,14 +110,23 @@ def test_damaged_files_are_refused(data: bytes, message: str) -> None:
         from_bytes(data)
 
 
-def test_the_shipped_backbone_is_small_and_what_its_manifest_says() -> None:
-    data = shipped_path().read_bytes()
-    manifest = json.loads(shipped_path().with_suffix(".json").read_text())
+@pytest.mark.parametrize("name", shipped_names())
+def test_the_shipped_backbones_are_small_and_what_their_manifests_say(name: str) -> None:
+    data = read_bytes(name)
+    manifest = json.loads(shipped_path(name).with_suffix(".json").read_text())
     assert len(data) <= 2 * 2**20
     assert (manifest["sha256"], manifest["bytes"]) == (digest(data), len(data))
-    assert from_bytes(data).spec.name == manifest["architecture"] == "mcunet-5fps"
+    assert from_bytes(data).spec.name == manifest["architecture"] == name
+    assert shipped_path(name).with_suffix(".md").is_file()
+
+
+def test_a_backbone_is_named_by_file_or_by_name(tmp_path: Path) -> None:
+    copy = tmp_path / "own.safetensors"
+    copy.write_bytes(read_bytes("mbv2-w0.35"))
+    assert read_bytes(copy) == read_bytes("mbv2-w0.35") != read_bytes("")
+    assert read_bytes("") == read_bytes("mcunet-5fps")
 
 
 def test_missing_file() -> None:
-    with pytest.raises(ConfigurationError, match="no backbone at"):
+    with pytest.raises(ConfigurationError, match="no backbone at nowhere.*mbv2-w0.35"):
         read_bytes("nowhere.safetensors")

@@ -19,7 +19,8 @@ from tinytrain_core.backbones.spec import BackboneSpec, load_spec
 from tinytrain_core.errors import BackboneError, ConfigurationError
 
 FORMAT = "tinytrain-folded-1"
-SHIPPED = "mcunet-5fps"
+SHIPPED = "mcunet-5fps"  # of those in the package, the one that is used where none is named
+BACKBONE_HELP = f"A .safetensors file, or a shipped one by name; by default {SHIPPED}."
 MAX_FILE_BYTES = 16 * 2**20
 
 
@@ -100,17 +101,35 @@ def from_bytes(data: bytes) -> Backbone:
 
 
 def shipped_path(name: str = SHIPPED) -> Path:
-    """The file of the backbone that is in the package."""
+    """The file of a backbone that is in the package."""
     return Path(str(files(__package__) / "shipped" / f"{name}.safetensors"))
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a backbone's file; an empty path means the shipped one.
+def shipped_names() -> list[str]:
+    """The backbones that are in the package."""
+    return sorted(file.stem for file in shipped_path().parent.glob("*.safetensors"))
+
+
+def backbone_path(name: str | Path) -> Path:
+    """The file that `name` means: a file's path, the name of a shipped backbone, or, empty, the one shipped by default.
 
     Raises:
         ConfigurationError: there is no such file.
     """
-    file = Path(path) if str(path) else shipped_path()
+    named = str(name) or SHIPPED
+    file = shipped_path(named) if named in shipped_names() else Path(named)
     if not file.is_file():
-        raise ConfigurationError(f"no backbone at {file}; give a .safetensors file written by tinytrain-server")
-    return file.read_bytes()
+        raise ConfigurationError(
+            f"no backbone at {file}; give a .safetensors file written by tinytrain-server, "
+            f"or one that is shipped: {', '.join(shipped_names())}"
+        )
+    return file
+
+
+def read_bytes(name: str | Path) -> bytes:
+    """The bytes of the file that `name` means, as `backbone_path` takes it.
+
+    Raises:
+        ConfigurationError: there is no such file.
+    """
+    return backbone_path(name).read_bytes()
