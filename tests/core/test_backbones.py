@@ -1,6 +1,7 @@
 """Architectures match the paper to the digit, folding is exact, and damaged files are refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -128,5 +129,5 @@ def test_a_backbone_is_named_by_file_or_by_name(tmp_path: Path) -> None:
 
 
 def test_missing_file() -> None:
-    with pytest.raises(ConfigurationError, match="no backbone at nowhere.*mbv2-w0.35"):
+    with pytest.raises(ConfigurationError, match=r"no backbone at nowhere.*mbv2-w0\.35"):
         read_bytes("nowhere.safetensors")
