@@ -40,15 +40,19 @@ def _outcome(report: PersonalisationReport) -> str:
     return f"{name}: {_error_name(report.error)}" if report.outcome == Outcome.FAILED else name
 
 
+COSTS = ("weights", "layers", "MiB of budget", "KiB in files", "MMACs of budget")
+
+
 def cost_row(report: PersonalisationReport) -> dict[str, str]:
     """What a report says about the price of a plan; nothing where there is no plan."""
     if not report.memory_budget_bytes:
-        return dict.fromkeys(("weights", "layers", "MiB of budget", "MMACs of budget"), "")
+        return dict.fromkeys(COSTS, "")
     memory, budget = report.live_memory_bytes / MIB, report.memory_budget_bytes / MIB
     return {
         "weights": f"{report.updated_weights:,}",
         "layers": str(report.updated_layers),
         "MiB of budget": f"{memory:.2f} of {budget:.2f}",
+        "KiB in files": f"{report.storage_bytes / 1024:,.0f}",
         "MMACs of budget": f"{report.backward_macs / 1e6:.1f} of {report.backward_macs_budget / 1e6:.1f}",
     }
 

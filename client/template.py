@@ -17,6 +17,7 @@ devices:
     holdout: 10 # the most images of a class to judge the result by, never learnt from
     # memory_bytes: 8000000 # instead of what the profile grants
     # compute_share: 0.15 # of full training's backward MACs, instead of what the profile grants
+    # storage_bytes: 500000 # for features that do not fit the memory while it personalises; 0 computes them again
 """
 
 
