@@ -1,8 +1,8 @@
 """How a plan is trained: steps, optimiser, learning rate, augmentation, and the one place of their defaults.
 
-The defaults were chosen on validation users (Cyrillic glyphs in eccentric hands, never test users), as docs/engine.md
-has it: of learning rates from 0.0003 to 0.006, 0.003 over a small plan (over a large one they do not differ by more than
-their intervals); four views; no mirroring.
+The defaults were chosen on validation users (Cyrillic glyphs in eccentric hands, never test users; docs/engine.md has
+the figures): of learning rates from 0.0003 to 0.006, 0.003 over a small plan (over a large one they do not differ by
+more than their intervals); four views; no mirroring.
 """
 
 from collections.abc import Callable, Collection
