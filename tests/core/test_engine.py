@@ -2,17 +2,13 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from tests.conftest import random_backbone, random_network
 from tinytrain_core.backbones.folding import Backbone, fold
 from tinytrain_core.backbones.spec import BackboneSpec, backbone_names, load_spec
-from tinytrain_core.engine import ops
 from tinytrain_core.engine.delta import Delta
 from tinytrain_core.engine.execution import Execution, executions
 from tinytrain_core.engine.features import Place, Shelf
@@ -20,11 +16,10 @@ from tinytrain_core.engine.finetune import Training, finetune
 from tinytrain_core.engine.memory import LiveBytes
 from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
 from tinytrain_core.engine.support import CleanFeatures, Task, Views
-from tinytrain_core.errors import BackboneError, StorageError
+from tinytrain_core.errors import BackboneError
 from tinytrain_core.fewshot.augment import scale_pixels
 from tinytrain_core.fewshot.prototypes import accuracy, prototype_loss
 from tinytrain_core.seeds import torch_generator
-from tinytrain_core.selection.fisher import fisher_potential
 from tinytrain_core.selection.plan import UpdatePlan, prescribed
 
 WAYS = 3
@@ -43,54 +38,6 @@ def mixed_plan(backbone: Backbone) -> UpdatePlan:
     spec = backbone.spec
     chosen = [*[c for c in spec.convs if c.block in (2, 3, 4)][1:], spec.convs[-1]]
     return UpdatePlan(spec, {c.index: tuple(range(0, c.out_channels, 2)) for c in chosen})
-
-
-def channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("conv_index", range(16))
-@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-12), (torch.float32, 2e-4)])
-def test_operator_gradients_equal_autograd(small: Backbone, conv_index: int, dtype: torch.dtype, within: float) -> None:
-    conv = small.spec.convs[conv_index]
-    weight, bias = small.weights[conv_index].to(dtype), small.biases[conv_index].to(dtype)
-    random = torch_generator(conv_index)
-    x = channels_last(
-        torch.randn(3, conv.in_channels, conv.in_size, conv.in_size, dtype=dtype, generator=random)
-    ).requires_grad_()
-    w, b = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-    out = functional.conv2d(x, w, b, conv.stride, conv.padding, 1, conv.groups)
-    out = functional.relu6(out) if conv.relu6 else out
-    upstream = channels_last(torch.randn(out.shape, dtype=dtype, generator=random))
-    expected = torch.autograd.grad(out, (x, w, b), upstream)
-
-    with torch.no_grad():
-        ours = ops.convolve(x, weight, bias, conv)
-        ours = ops.relu6_(ours) if conv.relu6 else ours
-        masked = ops.relu6_backward_(upstream.clone(), ours) if conv.relu6 else upstream
-        channels = torch.arange(1, conv.out_channels, 2)
-        by_weight, by_bias = torch.zeros_like(weight[channels]), torch.zeros_like(bias[channels])
-        needed = x[:, channels] if conv.depthwise else x
-        ops.add_parameter_gradients(by_weight, by_bias, masked.index_select(1, channels), needed, conv)
-        pairs = [
-            (ours, out),
-            (ops.input_gradient(masked, weight, conv), expected[0]),
-            (by_weight, expected[1][channels]),
-            (by_bias, expected[2][channels]),
-        ]
-        for found, wanted in pairs:
-            assert torch.allclose(found, wanted, atol=within * max(1.0, float(wanted.abs().max())), rtol=0)
-
-
-@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (2, 8, 5, 5), (3, 7, 3, 3)])
-def test_packed_masks_do_what_whole_ones_do(shape: tuple[int, int, int, int]) -> None:
-    output = channels_last(torch.randn(shape).mul_(4).add_(3).clamp_(0, 6))
-    gradient = channels_last(torch.randn(shape))
-    packed = ops.packed_mask(output)
-    assert packed.numel() == -(-output.numel() // 8)
-    masked = ops.relu6_backward_(gradient.clone(), packed)
-    assert torch.equal(masked, ops.relu6_backward_(gradient.clone(), output))
-    assert torch.equal(masked, gradient * ((output > 0) & (output < 6)))
 
 
 def trained(
@@ -206,42 +153,6 @@ def test_one_step_equals_plain_autograd_in_single(name: str) -> None:
         assert largest_difference(found, expected) < 1e-5
 
 
-@pytest.mark.parametrize("precision", ["half", "byte"])
-@pytest.mark.parametrize("place", [Place.MEMORY, Place.FILE])
-def test_kept_features_are_close_to_computed_ones(small: Backbone, precision: str, place: Place) -> None:
-    task, stop = some_task(32), small.spec.window_start(4)
-    kept, exact = (CleanFeatures(small, task, Shelf(p)) for p in (precision, "full"))
-    kept.keep(stop, Execution(4, True, place))
-    found, wanted = kept.at(stop, 1, 6), exact.at(stop, 1, 6)
-    assert found.dtype == wanted.dtype
-    share = float((found - wanted).abs().amax((1, 2, 3)).div(wanted.abs().amax((1, 2, 3))).max())
-    assert 0 < share <= {"half": 2**-11, "byte": 0.5 / 127 * 1.001}[precision]
-
-
-def test_kept_features_survive_extremes(small: Backbone) -> None:
-    conv = small.spec.convs[6]
-    kept = CleanFeatures(small, some_task(32), Shelf("half")).shelf_rows(conv.index, 1, Place.MEMORY)
-    kept.write(0, torch.full((1, conv.in_channels, conv.in_size, conv.in_size), 1e9))
-    assert float(kept.read(0, 1).max()) == 65504
-    zero = CleanFeatures(small, some_task(32), Shelf("byte")).shelf_rows(conv.index, 1, Place.FILE)
-    zero.write(0, torch.zeros(1, conv.in_channels, conv.in_size, conv.in_size))
-    assert torch.equal(zero.read(0, 1), torch.zeros(1, conv.in_channels, conv.in_size, conv.in_size))
-
-
-def test_no_room_for_features_is_said(small: Backbone, tmp_path: Path) -> None:
-    shelf = Shelf("full", tmp_path / "missing")
-    with pytest.raises(StorageError, match="cannot keep"):
-        trained(small, some_task(32), mixed_plan(small), ONE_STEP, Execution(1, True, Place.FILE), shelf)
-
-
-def test_features_in_files_leave_no_name_behind(small: Backbone, tmp_path: Path) -> None:
-    shelf = Shelf("byte", tmp_path)
-    trained(small, some_task(32), mixed_plan(small), ONE_STEP, Execution(1, True, Place.FILE), shelf)
-    clean = CleanFeatures(small, some_task(32), shelf)
-    clean.keep(6, Execution(1, True, Place.FILE))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_only_chosen_channels_change(small: Backbone) -> None:
     plan = mixed_plan(small)
     delta = trained(small, some_task(32), plan, TrainingSettings(steps=2), all_at_once(some_task(32))).delta
@@ -333,39 +244,6 @@ def test_live_bytes_counts_births_deaths_and_views() -> None:
         del first
     assert live.now == 0
     assert live.peak == 440
-
-
-def potential_by_hooks(backbone: Backbone, task: Task) -> dict[int, Tensor]:
-    """The potential by autograd over all layers at once, from its definition."""
-    outputs: dict[int, Tensor] = {}
-    x = skip = scale_pixels(task.images, backbone.weights[0].dtype).requires_grad_()
-    for conv in backbone.spec.convs:
-        skip = x if conv.opens_residual else skip
-        w, b = backbone.weights[conv.index], backbone.biases[conv.index]
-        outputs[conv.index] = x = functional.conv2d(x, w, b, conv.stride, conv.padding, 1, conv.groups)
-        x = functional.relu6(x) if conv.relu6 else x
-        x = x + skip if conv.closes_residual else x
-    embeddings = x.mean((2, 3))
-    loss = prototype_loss(embeddings, task.labels, embeddings, task.labels, task.ways, backbone.head_scale)
-    gradients = torch.autograd.grad(loss, list(outputs.values()))
-    n = len(task.images)
-    return {
-        i: (a * g).sum((2, 3)).square().sum(0).detach() / (2 * n)
-        for (i, a), g in zip(outputs.items(), gradients, strict=True)
-    }
-
-
-@pytest.mark.parametrize("execution", list(executions(6, storage=True)))
-def test_fisher_potential_equals_its_definition(small: Backbone, execution: Execution) -> None:
-    backbone, task = small.to(torch.float64), some_task(32)
-    expected = potential_by_hooks(backbone, task)
-    start = small.spec.window_start(4)
-    clean = CleanFeatures(backbone, task, Shelf("full"))
-    found = fisher_potential(clean, task, start, execution)
-    assert sorted(found.channels) == list(range(start, len(small.spec.convs)))
-    for index, delta in found.channels.items():
-        assert torch.allclose(delta, expected[index], rtol=1e-9, atol=1e-15)
-    assert float(found.channels[start].sum()) > 0
 
 
 def test_delta_round_trip_and_damage(small: Backbone) -> None:

@@ -6,6 +6,7 @@ place. Where there is little, only differences are held: frozen weights W stay w
 channels differ by, D, is a second small convolution whose output is added to their channels.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -46,7 +47,7 @@ def _cut(flat: Tensor, backbone: Backbone, rows: Mapping[int, Tensor]) -> dict[i
     return parts
 
 
-class TrainedLayers(FrozenLayers):
+class TrainedLayers(FrozenLayers, ABC):
     """Convolutions of which the output channels `rows` are trained.
 
     Attributes:
@@ -80,9 +81,9 @@ class TrainedLayers(FrozenLayers):
     def publish(self) -> None:
         """Make the passes see what the optimiser has written."""
 
+    @abstractmethod
     def values(self, index: int) -> Pair:
         """The trained channels as they stand."""
-        raise NotImplementedError
 
 
 class WorkingCopies(TrainedLayers):
