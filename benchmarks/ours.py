@@ -11,10 +11,10 @@ from tinytrain_core.engine.finetune import finetune
 from tinytrain_core.engine.support import CleanFeatures
 from tinytrain_core.selection.cost import Budget, full_train_backward_macs
 from tinytrain_core.selection.footprint import training_footprint
-from tinytrain_core.selection.live_memory import Workload
 from tinytrain_core.selection.methods import Problem
 from tinytrain_core.selection.methods.tinytrain import TinyTrain
 from tinytrain_core.selection.plan import UpdatePlan
+from tinytrain_core.selection.workload import Workload
 
 
 @dataclass(frozen=True)

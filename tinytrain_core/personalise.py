@@ -18,9 +18,9 @@ from tinytrain_core.selection import cost
 from tinytrain_core.selection.cost import Budget
 from tinytrain_core.selection.executed import inspection_macs, training_macs
 from tinytrain_core.selection.footprint import Footprint, inspection_footprint, judging_footprint, training_footprint
-from tinytrain_core.selection.live_memory import Workload
 from tinytrain_core.selection.methods import Method, Problem, method_by_name
 from tinytrain_core.selection.plan import UpdatePlan
+from tinytrain_core.selection.workload import Workload
 
 
 @dataclass(frozen=True)

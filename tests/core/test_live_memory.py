@@ -18,8 +18,9 @@ from tinytrain_core.fewshot.episodes import Episode
 from tinytrain_core.personalise import personalise
 from tinytrain_core.selection.cost import Budget, full_train_backward_macs
 from tinytrain_core.selection.fisher import fisher_potential
-from tinytrain_core.selection.live_memory import Workload, judging_bytes, selection_bytes, training_bytes
+from tinytrain_core.selection.live_memory import judging_bytes, selection_bytes, training_bytes
 from tinytrain_core.selection.plan import Inspection, UpdatePlan
+from tinytrain_core.selection.workload import Workload
 
 ALWAYS = Augmentation(probability=1.0)
 SUPPORT = 6

@@ -17,10 +17,11 @@ from tinytrain_core.selection.cost import Budget
 from tinytrain_core.selection.criterion import best_channels, fit, rank, scores
 from tinytrain_core.selection.fisher import Potential
 from tinytrain_core.selection.footprint import least_footprint, training_footprint
-from tinytrain_core.selection.live_memory import Workload, selection_bytes, training_bytes
+from tinytrain_core.selection.live_memory import selection_bytes, training_bytes
 from tinytrain_core.selection.methods import METHODS, Problem, method_by_name
 from tinytrain_core.selection.methods.tinytrain import TinyTrain
 from tinytrain_core.selection.plan import Inspection, Reason
+from tinytrain_core.selection.workload import Workload
 
 SMALL = spec_from_rows(SMALL_ROWS)
 MCUNET = load_spec("mcunet-5fps")

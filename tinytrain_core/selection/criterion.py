@@ -14,8 +14,8 @@ from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
 from tinytrain_core.selection.cost import Budget, backward_macs
 from tinytrain_core.selection.fisher import Potential
 from tinytrain_core.selection.footprint import least_footprint
-from tinytrain_core.selection.live_memory import Workload
 from tinytrain_core.selection.plan import Decision, Inspection, Reason, UpdatePlan
+from tinytrain_core.selection.workload import Workload
 
 CHANNEL_RATIOS = (1 / 2, 1 / 4, 1 / 8)
 

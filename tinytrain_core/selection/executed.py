@@ -3,8 +3,8 @@
 from tinytrain_core.engine.execution import Execution
 from tinytrain_core.engine.features import Place
 from tinytrain_core.selection.cost import backward_macs, input_gradient_macs, weight_gradient_macs
-from tinytrain_core.selection.live_memory import Workload
 from tinytrain_core.selection.plan import Inspection, UpdatePlan
+from tinytrain_core.selection.workload import Workload
 
 
 def _forward(work: Workload, start: int, stop: int) -> int:

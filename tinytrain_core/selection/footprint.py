@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from tinytrain_core.engine.execution import Execution, executions, leanest
 from tinytrain_core.selection.cost import Budget, Channels
 from tinytrain_core.selection.live_memory import (
-    Workload,
     judging_bytes,
     selection_bytes,
     storage_bytes,
     training_bytes,
 )
 from tinytrain_core.selection.plan import Inspection
+from tinytrain_core.selection.workload import Workload
 
 
 @dataclass(frozen=True)

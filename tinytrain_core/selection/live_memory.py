@@ -5,56 +5,20 @@ and working copies; frozen weights and the images in storage are apart. Features
 storage.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
-from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.engine.evaluate import TOGETHER
 from tinytrain_core.engine.execution import Execution
-from tinytrain_core.engine.features import PRECISIONS, Place, kept_bytes
+from tinytrain_core.engine.features import PRECISIONS, Place
 from tinytrain_core.selection.cost import FLOAT_BYTES, Channels, updated_parameters
 from tinytrain_core.selection.plan import Inspection
-from tinytrain_core.selection.replay import Held, Live, TailOnPaper, frozen_pass, pixels
+from tinytrain_core.selection.replay import Held, Live, frozen_pass, pixels
+from tinytrain_core.selection.tail_replay import TailOnPaper
+from tinytrain_core.selection.workload import Workload
 
 INDEX_BYTES = 8  # of a chosen channel
 ONE_HOT_BYTES = 12  # of a label and class: an integer, then a float
 VIEW_BYTES = 28  # of a drawn view, per image: three factors and two shifts
-HEAD_BYTES_PER_LOGIT = 40
-PROTOTYPE_COPIES = 4  # tensors of the size of all prototypes while the loss goes backwards
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What a step works on.
-
-    Attributes:
-        support: images of the support set; a step has as many again that show a view of it.
-        ways: classes.
-        optimiser_copies: optimiser state, in copies of a trained value (Adam has 2).
-        views: of the pool; 0 draws a fresh one for each step.
-        precision: of kept features.
-    """
-
-    spec: BackboneSpec
-    support: int
-    ways: int
-    optimiser_copies: int = 2
-    views: int = 4
-    precision: str = "half"
-
-    @property
-    def embedding_bytes(self) -> int:
-        """The embeddings of the support."""
-        return FLOAT_BYTES * self.support * self.spec.feature_dim
-
-    def kept(self, at: int, copies: int) -> int:
-        """Bytes of `copies` supports' features at the input of convolution `at`, in memory or in a file."""
-        return kept_bytes(copies * self.support, self.spec.convs[at].in_elements, self.precision)
-
-    def head_bytes(self) -> int:
-        """Transients of the loss and its gradients by the embeddings."""
-        prototypes = FLOAT_BYTES * self.ways * self.spec.feature_dim
-        return PROTOTYPE_COPIES * prototypes + HEAD_BYTES_PER_LOGIT * self.support * self.ways
 
 
 class _Replay:

@@ -6,8 +6,8 @@ from typing import Protocol
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.engine.support import CleanFeatures, Task
 from tinytrain_core.selection.cost import Budget
-from tinytrain_core.selection.live_memory import Workload
 from tinytrain_core.selection.plan import UpdatePlan
+from tinytrain_core.selection.workload import Workload
 
 
 @dataclass(frozen=True)
