@@ -12,7 +12,7 @@ from benchmarks.memory import DEVICE, DEVICE_BYTES, Peak
 from benchmarks.speed import Ratio, Spread, Whole
 
 KIB = 1024
-ENGINE, OTHER, TARGET = "#0f766e", "#b45309", "#4b5563"
+ENGINE, OTHER, TARGET = "#0f766e", "#b45309", "#ffffff"
 
 
 def _spread(spread: Spread, digits: int = 1) -> str:
@@ -77,13 +77,13 @@ def draw_speed(ratios: list[Ratio]) -> bytes:
             axes.plot([r.times.low, r.times.high], [y, y], color="black", linewidth=1)
             axes.annotate(f"{r.times.median:.1f}", (r.times.median, y), (4, 5), textcoords="offset points", fontsize=8)
             if r.target is not None:
-                axes.plot([r.target] * 2, [y - 0.4, y + 0.4], color=TARGET, linestyle=":")
+                axes.plot([r.target] * 2, [y - 0.4, y + 0.4], color=TARGET, linewidth=1.5)
         axes.set_yticks(range(len(rows)), [r.baseline for r in rows], fontsize=8)
         axes.invert_yaxis()
         axes.set_title(f"{panel[0]}, last {panel[1]} blocks", fontsize=9, loc="left")
         axes.margins(x=0.15)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel("times as fast: median and quartiles; dotted is the least that was aimed at", fontsize=8)
+    figure.supxlabel("times as fast: median and quartiles; the white mark is the least that was aimed at", fontsize=8)
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "bench", "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
