@@ -172,26 +172,6 @@ def finetune(
         BackboneError: the plan is empty, of another architecture, or names channels that are not there.
         StorageError: no room for the features that are to be kept.
     """
-    layers, losses = _train(backbone, task, plan, settings, execution, seed, clean)
-    measured = clean.live.peak
-    if len(losses) < settings.steps or not math.isfinite(float(layers.flat.norm())):
-        return Training(None, losses, measured)
-    with clean.live:
-        layers.end()
-        delta = Delta(backbone.spec, layers.rows, *layers.all_values())
-    return Training(delta, losses, clean.live.peak)
-
-
-def _train(
-    backbone: Backbone,
-    task: Task,
-    plan: UpdatePlan,
-    settings: TrainingSettings,
-    execution: Execution,
-    seed: int,
-    clean: CleanFeatures,
-) -> tuple[TrainedLayers, list[float]]:
-    """What is left when features, gradients and the optimiser are gone."""
     _check_plan(plan, backbone)
     n, resolution, pool = len(task.images), backbone.spec.resolution, min(settings.views, settings.steps)
     with clean.live:
@@ -199,7 +179,14 @@ def _train(
     features = StepFeatures(clean, plan.tail_start, views.pool, execution)
     with clean.live:
         trainer = SparseTrainer(backbone, task, features, plan, settings, execution)
-    return trainer.layers, trainer.run(views, settings.steps, clean.live)
+    losses, layers = trainer.run(views, settings.steps, clean.live), trainer.layers
+    if len(losses) < settings.steps or not math.isfinite(float(layers.flat.norm())):
+        return Training(None, losses, clean.live.peak)
+    del trainer, features  # with the optimiser's state: the delta is made where they were
+    with clean.live:
+        layers.end()
+        delta = Delta(backbone.spec, layers.rows, *layers.all_values())
+    return Training(delta, losses, clean.live.peak)
 
 
 def _check_plan(plan: UpdatePlan, backbone: Backbone) -> None:

@@ -115,10 +115,15 @@ def _features_bytes(work: Workload, stop: int, inspection: Inspection | None, ex
 
 def _trained_bytes(work: Workload, channels: Channels, execution: Execution) -> int:
     """What a step starts with: trained values, gradients, optimiser state, indices, and working copies."""
-    convs = [work.spec.convs[i] for i in channels]
-    copies = 0 if execution.lean else FLOAT_BYTES * sum(conv.weights + conv.out_channels for conv in convs)
+    copies = 0 if execution.lean else _whole_bytes(work, channels)
     values = (2 + work.optimiser_copies) * FLOAT_BYTES * updated_parameters(work.spec, channels)
     return values + copies + INDEX_BYTES * sum(channels.values())
+
+
+def _whole_bytes(work: Workload, channels: Channels) -> int:
+    """The chosen convolutions, whole."""
+    convs = [work.spec.convs[i] for i in channels]
+    return FLOAT_BYTES * sum(conv.weights + conv.out_channels for conv in convs)
 
 
 def training_bytes(
@@ -184,7 +189,7 @@ def judging_bytes(work: Workload, channels: Channels, execution: Execution) -> i
     live, spec, lean = replay.live, work.spec, execution.lean
     start = spec.block_start(min(channels, default=len(spec.convs) - 1))
     live.new(FLOAT_BYTES * updated_parameters(spec, channels) + INDEX_BYTES * sum(channels.values()))
-    live.new(_adapted_bytes(work, channels, execution))
+    live.new(FLOAT_BYTES * updated_parameters(spec, channels) if lean else _whole_bytes(work, channels))
     live.moment(ONE_HOT_BYTES * work.support * work.ways)
     live.new(FLOAT_BYTES * (2 * work.ways * spec.feature_dim + work.support * work.ways))
     n = min(execution.alive, work.support, TOGETHER)
@@ -194,13 +199,6 @@ def judging_bytes(work: Workload, channels: Channels, execution: Execution) -> i
     tail.forward(live, live.keep(features), taped=False)
     live.moment(2 * FLOAT_BYTES * n * (spec.feature_dim + work.ways))
     return live.peak
-
-
-def _adapted_bytes(work: Workload, channels: Channels, execution: Execution) -> int:
-    if execution.lean:
-        return FLOAT_BYTES * updated_parameters(work.spec, channels)
-    convs = [work.spec.convs[i] for i in channels]
-    return FLOAT_BYTES * sum(conv.weights + conv.out_channels for conv in convs)
 
 
 def storage_bytes(work: Workload, channels: Channels, execution: Execution, inspection: Inspection | None) -> int:

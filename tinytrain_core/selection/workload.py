@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.engine.features import kept_bytes
+from tinytrain_core.engine.settings import PRECISION, VIEWS
 from tinytrain_core.selection.cost import FLOAT_BYTES
 
 HEAD_BYTES_PER_LOGIT = 40
@@ -26,8 +27,8 @@ class Workload:
     support: int
     ways: int
     optimiser_copies: int = 2
-    views: int = 4
-    precision: str = "half"
+    views: int = VIEWS
+    precision: str = PRECISION
 
     @property
     def embedding_bytes(self) -> int:
