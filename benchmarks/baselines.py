@@ -43,11 +43,11 @@ class Naive:
         """Freeze all but the chosen layers; the channels that are not chosen, by parameter."""
         self.network.requires_grad_(False)
         masks, layers = {}, list(self.network.layers)
-        for index, chosen in plan.channels.items():
+        for index, update in plan.updates.items():
             layer = layers[index]
             for parameter in (layer.conv.weight, layer.norm.bias):
                 mask = torch.ones(len(parameter), dtype=torch.bool)
-                mask[list(chosen)] = False
+                mask[list(update.outputs)] = False
                 masks[parameter.requires_grad_()] = mask
         return masks
 

@@ -57,6 +57,6 @@ def personalise(case: Case, budget: Budget, blocks: int) -> Ours:
     kept = time.process_time()
     plan = method.plan(problem)
     selected = time.process_time()
-    execution = training_footprint(work, plan.counts, budget, plan.inspection).execution
+    execution = training_footprint(work, plan.extent, budget, plan.inspection).execution
     training = finetune(case.backbone, task, plan, settings, execution, SEED, clean)
     return Ours(plan, kept - began, selected - kept, time.process_time() - selected, training.losses)

@@ -107,7 +107,7 @@ def _whole(case: Case, blocks: int, runs: list[Ours]) -> Whole:
     return Whole(
         case.name,
         blocks,
-        len(runs[0].plan.channels),
+        len(runs[0].plan.updates),
         Spread.of([run.total_s for run in runs]),
         Spread.of([run.clean_s / run.total_s for run in runs]),
         Spread.of([run.selection_s / run.total_s for run in runs]),

@@ -15,13 +15,13 @@ from tinytrain_core.engine.settings import (
     TrainingSettings,
 )
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.selection.methods import method_by_name
+from tinytrain_core.selection.methods import checked_spec
 
 MAX_DEADLINE_S = 7 * 86_400
 
 
 # Names that exist; any other is a ConfigurationError that lists those that do.
-KnownMethod = Annotated[str, AfterValidator(lambda name: method_by_name(name).name)]
+KnownMethod = Annotated[str, AfterValidator(checked_spec)]
 KnownOptimiser = Annotated[str, AfterValidator(lambda name: TrainingSettings(optimiser=name).optimiser)]
 KnownPrecision = Annotated[str, AfterValidator(lambda name: TrainingSettings(precision=name).precision)]
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.engine.delta import Delta
 from tinytrain_core.engine.evaluate import Holdout, judge
@@ -69,16 +71,23 @@ class _Personaliser:
         copies = OPTIMISERS[settings.optimiser].copies
         support = len(self.episode.support)
         views = min(settings.views, settings.steps or settings.views)
-        return Workload(self.backbone.spec, support, self.episode.ways, copies, views, settings.precision)
+        ways, unlabelled = self.episode.ways, len(self.unlabelled)
+        return Workload(self.backbone.spec, support, ways, copies, views, settings.precision, unlabelled)
+
+    @property
+    def unlabelled(self) -> Tensor:
+        """The images to be classified, as far as the method learns from them."""
+        return self.episode.query[: len(self.episode.query) if self.method.transductive else 0]
 
     def adapt(self, seed: int) -> _Adapted:
         """Choose and train."""
         device = self.backbone.weights[0].device
-        task = Task(self.episode.support, self.episode.support_labels.to(device), self.episode.ways)
+        labels = self.episode.support_labels.to(device)
+        task = Task(self.episode.support, labels, self.episode.ways, self.unlabelled)
         clean = CleanFeatures(self.backbone, task, Shelf(self.settings.precision, self.folder))
-        plan = self.method.plan(Problem(clean, task, self.budget, self.work))
+        plan = self.method.plan(Problem(clean, task, self.budget, self.work, seed))
         plan, footprint = self._within_budget(plan)
-        if not plan.channels:
+        if not plan.updates:
             return _Adapted(plan, footprint, clean.live)
         training = finetune(self.backbone, task, plan, self.settings, footprint.execution, seed, clean)
         return _Adapted(plan, footprint, clean.live, training)
@@ -86,7 +95,7 @@ class _Personaliser:
     def _within_budget(self, plan: UpdatePlan) -> tuple[UpdatePlan, Footprint]:
         """The plan, or the empty one that is left where it does not fit; and what is executed takes."""
         footprint = self._footprint(plan)
-        if plan.channels and not footprint.fits(self.budget):
+        if plan.updates and not footprint.fits(self.budget):
             plan = plan.refused(footprint.memory_bytes, self.budget.memory_bytes)
             footprint = self._footprint(plan)
         return plan, footprint
@@ -95,11 +104,11 @@ class _Personaliser:
         work, budget, inspection = self.work, self.budget, plan.inspection
         inspected = inspection_footprint(work, inspection.start, budget) if inspection else None
         memory, storage = (inspected.memory_bytes, inspected.storage_bytes) if inspected else (0, 0)
-        if not plan.channels:
+        if not plan.updates:
             judged = judging_footprint(work, budget)
             needed = max(memory, plan.needed_bytes) if self.method.adapts else judged.memory_bytes
             return Footprint(judged.execution, needed, storage)
-        trained = training_footprint(work, plan.counts, budget, inspection)
+        trained = training_footprint(work, plan.extent, budget, inspection)
         return Footprint(trained.execution, max(memory, trained.memory_bytes), max(storage, trained.storage_bytes))
 
     def common_fields(self) -> dict[str, object]:
@@ -127,20 +136,22 @@ class _Personaliser:
             "total_macs": inspection_macs(work, plan.inspection),
             "backward_macs": plan.needed_macs,
         }
-        return fields | (self._plan_fields(adapted) if plan.channels else {})
+        return fields | (self._plan_fields(adapted) if plan.updates else {})
 
     def _plan_fields(self, adapted: _Adapted) -> dict[str, object]:
         work, plan, execution = self.work, adapted.plan, adapted.footprint.execution
-        spec, counts = work.spec, plan.counts
+        spec, extent = work.spec, plan.extent
         losses = adapted.training.losses if adapted.training else []
         training = training_macs(work, plan, execution, len(losses))
         return {
-            "updated_weights": cost.updated_parameters(spec, counts),
-            "updated_layers": len(counts),
-            "updated_channels": [counts.get(conv.index, 0) for conv in spec.convs],
+            "updated_weights": cost.updated_parameters(spec, extent),
+            "updated_layers": len(extent.shares),
+            "updated_channels": [
+                len(plan.updates[c.index].outputs) if c.index in plan.updates else 0 for c in spec.convs
+            ],
             "samples_alive": execution.alive,
-            "paper_memory_bytes": cost.paper_memory_bytes(spec, counts),
-            "backward_macs": cost.backward_macs(spec, counts),
+            "paper_memory_bytes": cost.paper_memory_bytes(spec, extent),
+            "backward_macs": cost.backward_macs(spec, extent),
             "total_macs": inspection_macs(work, plan.inspection) + training,
             "loss_first": losses[0] if losses else 0.0,
             "loss_last": losses[-1] if losses else 0.0,
@@ -187,12 +198,13 @@ def personalise(
         budget: its memory is held against the `live` figure and its storage against features in a file, whatever the
             method. Its backward MACs of one step and image are a policy for methods that choose; one that
             prescribes its layers is not held to them.
-        seed: of the augmentation.
+        method: by name and options, as `method_by_name` takes it.
+        seed: of the augmentation, and of what a method draws.
         folder: where features that do not fit the memory are kept meanwhile, in files without names; by default
             where the system has its temporary files.
 
     Raises:
-        ConfigurationError: the method or the optimiser is unknown.
+        ConfigurationError: the method, one of its options or the optimiser is unknown.
         StorageError: the folder has less room than the budget says.
     """
     settings = settings or TrainingSettings()

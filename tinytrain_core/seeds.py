@@ -26,6 +26,9 @@ class Draw(IntEnum):
     HOLDOUT = 14
     AUGMENTATION = 15
     DEVICE_CLASSES = 16
+    ADAPTER = 17
+    CHANNELS = 18
+    SEARCH = 19
 
 
 def generator(*entropy: int) -> np.random.Generator:

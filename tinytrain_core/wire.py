@@ -56,7 +56,7 @@ class PersonaliseRequest(_Message):
     digest: Digest
     round: int = Field(0, ge=0, lt=2**31)
     seed: int = Field(0, ge=0, lt=2**31)
-    method: str = Field("tinytrain", pattern=r"^[a-z0-9_]{1,32}$")
+    method: str = Field("tinytrain", pattern=r"^[a-z0-9_]{1,32}(:[a-z0-9_.=,+]{1,200})?$")
     steps: int = Field(STEPS, ge=0, le=10_000)
     learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
     optimiser: str = Field(OPTIMISER, pattern=r"^[a-z0-9_]{1,32}$")

@@ -31,8 +31,8 @@ def test_the_sparse_baseline_changes_what_the_plan_names() -> None:
     naive.run()
     for index, (before, after) in enumerate(zip(case.network.layers, naive.network.layers, strict=True)):
         changed = (before.conv.weight != after.conv.weight).flatten(1).any(1).nonzero().flatten().tolist()
-        assert set(changed) <= set(plan.channels.get(index, ()))
-        assert bool(changed) == (index in plan.channels)
+        assert set(changed) <= set(plan.updates[index].outputs if index in plan.updates else ())
+        assert bool(changed) == (index in plan.updates)
 
 
 def test_allocated_bytes_count_what_autograd_saves() -> None:

@@ -102,7 +102,7 @@ def test_the_delta_is_kept_only_while_it_helps(
     assert report.outcome == Outcome.ADAPTED
     kept = store.delta(1, name)
     assert kept is not None
-    assert Delta.from_bytes(kept, spec).channels
+    assert Delta.from_bytes(kept, spec).rows
     (report,) = personalise_node(node, request(backbone_data, method="none"), None)
     assert report.outcome == Outcome.NOT_ADAPTED
     assert store.delta(1, name) is None

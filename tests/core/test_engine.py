@@ -16,6 +16,7 @@ from tinytrain_core.engine.finetune import Training, finetune
 from tinytrain_core.engine.memory import LiveBytes
 from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
 from tinytrain_core.engine.support import CleanFeatures, Task, Views
+from tinytrain_core.engine.update import whole
 from tinytrain_core.errors import BackboneError
 from tinytrain_core.fewshot.augment import scale_pixels
 from tinytrain_core.fewshot.prototypes import accuracy, prototype_loss
@@ -37,7 +38,7 @@ def mixed_plan(backbone: Backbone) -> UpdatePlan:
     """Every second channel of a depthwise, both kinds of pointwise, and the last convolution."""
     spec = backbone.spec
     chosen = [*[c for c in spec.convs if c.block in (2, 3, 4)][1:], spec.convs[-1]]
-    return UpdatePlan(spec, {c.index: tuple(range(0, c.out_channels, 2)) for c in chosen})
+    return UpdatePlan(spec, whole({c.index: tuple(range(0, c.out_channels, 2)) for c in chosen}))
 
 
 def trained(
@@ -66,8 +67,8 @@ def all_at_once(task: Task) -> Execution:
 
 def autograd_finetune(backbone: Backbone, task: Task, plan: UpdatePlan, settings: TrainingSettings) -> Backbone:
     """The same loop as plainly as PyTorch allows: frozen flags, whole tensors, a mask on the gradients."""
-    weights = [w.clone().requires_grad_(i in plan.channels) for i, w in enumerate(backbone.weights)]
-    biases = [b.clone().requires_grad_(i in plan.channels) for i, b in enumerate(backbone.biases)]
+    weights = [w.clone().requires_grad_(i in plan.updates) for i, w in enumerate(backbone.weights)]
+    biases = [b.clone().requires_grad_(i in plan.updates) for i, b in enumerate(backbone.biases)]
     live = Backbone(backbone.spec, tuple(weights), tuple(biases), backbone.head_scale)
     optimised = [t for t in (*weights, *biases) if t.requires_grad]
     optimiser = {
@@ -85,7 +86,7 @@ def autograd_finetune(backbone: Backbone, task: Task, plan: UpdatePlan, settings
         loss = prototype_loss(support, task.labels, query, task.labels, task.ways, live.head_scale)
         optimiser.zero_grad()
         loss.backward()
-        for i, chosen in plan.channels.items():
+        for i, chosen in ((i, u.outputs) for i, u in plan.updates.items()):
             for tensor in (weights[i], biases[i]):
                 keep = torch.zeros(len(tensor), dtype=torch.bool).index_fill_(0, torch.tensor(chosen), True)
                 assert tensor.grad is not None
@@ -142,7 +143,7 @@ def test_one_step_equals_plain_autograd_in_single(name: str) -> None:
     spec = load_spec(name)
     backbone = calibrated_backbone(spec, task)
     chosen = spec.convs[spec.window_start(3) :]
-    plan = UpdatePlan(spec, {c.index: tuple(range(0, c.out_channels, 4)) for c in chosen})
+    plan = UpdatePlan(spec, whole({c.index: tuple(range(0, c.out_channels, 4)) for c in chosen}))
     trial = TrainingSettings(steps=1, learning_rate=1.0, optimiser="sgd", precision="full")
     change = largest_difference(autograd_finetune(backbone, task, plan, trial), backbone)
     settings = replace(trial, learning_rate=0.003 / change)
@@ -160,8 +161,8 @@ def test_only_chosen_channels_change(small: Backbone) -> None:
     adapted = delta.apply(small)
     for conv in small.spec.convs:
         changed = (adapted.weights[conv.index] != small.weights[conv.index]).flatten(1).any(1).nonzero().flatten()
-        assert set(changed.tolist()) <= set(plan.channels.get(conv.index, ()))
-    assert set(delta.channels) == set(plan.channels)
+        assert set(changed.tolist()) <= set(plan.updates[conv.index].outputs if conv.index in plan.updates else ())
+    assert set(delta.rows) == set(plan.updates)
 
 
 @pytest.mark.parametrize("lean", [False, True])
@@ -190,7 +191,7 @@ def test_a_backbone_that_is_not_finite_takes_no_step(small: Backbone) -> None:
 
 
 def test_a_plan_of_another_backbone_is_refused(small: Backbone) -> None:
-    plan = UpdatePlan(load_spec("mcunet-5fps"), {14: (0, 1)})
+    plan = UpdatePlan(load_spec("mcunet-5fps"), whole({14: (0, 1)}))
     with pytest.raises(BackboneError, match="mcunet-5fps cannot be trained on small"):
         trained(small, some_task(32), plan, ONE_STEP, all_at_once(some_task(32)))
 
@@ -198,7 +199,7 @@ def test_a_plan_of_another_backbone_is_refused(small: Backbone) -> None:
 @pytest.mark.parametrize("channels", [{}, {99: (0,)}, {-1: (0,)}, {2: ()}, {2: (0, 0)}, {2: (0, 999)}, {2: (-1,)}])
 def test_a_plan_of_what_is_not_there_is_refused(small: Backbone, channels: dict[int, tuple[int, ...]]) -> None:
     with pytest.raises(BackboneError, match="a plan of"):
-        trained(small, some_task(32), UpdatePlan(small.spec, channels), ONE_STEP, all_at_once(some_task(32)))
+        trained(small, some_task(32), UpdatePlan(small.spec, whole(channels)), ONE_STEP, all_at_once(some_task(32)))
 
 
 EVERYTHING = set(range(16))

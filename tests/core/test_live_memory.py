@@ -1,5 +1,7 @@
 """The ledger predicts what the engine has alive, on the real backbones, in every way to execute it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,12 +15,15 @@ from tinytrain_core.engine.finetune import finetune
 from tinytrain_core.engine.memory import LiveBytes
 from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
 from tinytrain_core.engine.support import CleanFeatures
+from tinytrain_core.engine.update import whole
 from tinytrain_core.fewshot.augment import Augmentation
 from tinytrain_core.fewshot.episodes import Episode
 from tinytrain_core.personalise import personalise
 from tinytrain_core.selection.cost import Budget, full_train_backward_macs
 from tinytrain_core.selection.fisher import fisher_potential
 from tinytrain_core.selection.live_memory import judging_bytes, selection_bytes, training_bytes
+from tinytrain_core.selection.methods.sparse_update import planned, published_scheme
+from tinytrain_core.selection.methods.tinytl import adapted_blocks, with_branches
 from tinytrain_core.selection.plan import Inspection, UpdatePlan
 from tinytrain_core.selection.workload import Workload
 
@@ -35,7 +40,7 @@ def agrees(measured: int, predicted: int) -> bool:
 def some_plan(spec: BackboneSpec, blocks: int) -> UpdatePlan:
     """A third of the channels of two in three convolutions of the last blocks."""
     chosen = [c for c in spec.convs[spec.window_start(blocks) :] if c.index % 3]
-    return UpdatePlan(spec, {c.index: tuple(range(c.out_channels // 3)) for c in chosen})
+    return UpdatePlan(spec, whole({c.index: tuple(range(c.out_channels // 3)) for c in chosen}))
 
 
 @pytest.mark.parametrize("execution", TRAININGS, ids=str)
@@ -54,7 +59,29 @@ def test_training(name: str, execution: Execution) -> None:
         settings = TrainingSettings(2, 1e-3, optimiser, ALWAYS, views, precision)
         clean = CleanFeatures(backbone, task, Shelf(precision))
         measured = finetune(backbone, task, plan, settings, execution, 1, clean).measured_bytes
-        assert agrees(measured, training_bytes(work, plan.counts, execution))
+        assert agrees(measured, training_bytes(work, plan.extent, execution))
+
+
+@pytest.mark.parametrize("unlabelled", [0, 5])
+@pytest.mark.parametrize("kind", ["scheme", "lite", "last lite"])
+@pytest.mark.parametrize("name", backbone_names())
+def test_training_of_biases_inputs_and_branches(name: str, kind: str, unlabelled: int) -> None:
+    backbone = random_backbone(load_spec(name))
+    spec, blocks = backbone.spec, adapted_blocks(backbone.spec)
+    first = next(c.index for c in spec.convs if c.block == blocks[-5])
+    plan = {
+        "scheme": planned(backbone, published_scheme(name)),
+        "lite": with_branches(spec, blocks, 0),
+        "last lite": with_branches(spec, blocks[-5:], first),
+    }[kind]
+    task = replace(some_task(128, SUPPORT), unlabelled=some_task(128, unlabelled + 1).images[:unlabelled])
+    work = Workload(spec, SUPPORT, WAYS, 2, 2, "half", unlabelled)
+    settings = TrainingSettings(2, 1e-3, "adam", ALWAYS, 2, "half")
+    ways = Execution(12 + unlabelled, False, Place.MEMORY), Execution(1, True, Place.FILE)
+    for execution in ways:
+        clean = CleanFeatures(backbone, task, Shelf("half"))
+        measured = finetune(backbone, task, plan, settings, execution, 1, clean).measured_bytes
+        assert 0.96 <= measured / training_bytes(work, plan.extent, execution) <= 1.002
 
 
 @pytest.mark.parametrize("execution", SELECTIONS, ids=str)
@@ -70,7 +97,7 @@ def test_selection_and_the_training_after_it(name: str, execution: Execution) ->
     clean.live.peak = clean.live.now
     settings = TrainingSettings(2, 1e-3, "adam", ALWAYS, 2, "half")
     measured = finetune(backbone, task, plan, settings, execution, 1, clean).measured_bytes
-    predicted = training_bytes(work, plan.counts, execution, Inspection(start, execution))
+    predicted = training_bytes(work, plan.extent, execution, Inspection(start, execution))
     assert agrees(measured, predicted)
 
 
@@ -87,8 +114,7 @@ def test_judging(name: str, execution: Execution) -> None:
     assert delta is not None
     live = LiveBytes()
     judge(backbone, episode, delta, execution, live)
-    ours = sum(part.nbytes for side in (delta.channels, delta.weights, delta.biases) for part in side.values())
-    assert agrees(live.peak + ours, judging_bytes(work, plan.counts, execution))
+    assert agrees(live.peak + delta.nbytes, judging_bytes(work, plan.extent, execution))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -44,7 +44,7 @@ def test_unequal_devices_choose_differently_and_stay_within_budget(mcunet: Backb
         assert report.steps == 3
         assert report.total_macs > 0
         validate_report(report.model_dump())
-    assert results["stm32h743"].plan.channels != results["jetson_nano"].plan.channels
+    assert results["stm32h743"].plan.updates != results["jetson_nano"].plan.updates
     assert results["stm32h743"].report.samples_alive == 1
     assert results["jetson_nano"].report.samples_alive == 2 * len(episode.support)
 

@@ -40,6 +40,15 @@ class ConvSpec:
         return self.kind if self.kind in ("stem", "mix") else f"block{self.block:02d}.{self.kind}"
 
     @property
+    def opens_block(self) -> bool:
+        """Whether it is the first of a block with an expansion."""
+        return self.kind == "pw1"
+
+    @property
+    def closes_block(self) -> bool:
+        return self.kind == "pw2"
+
+    @property
     def depthwise(self) -> bool:
         return self.kind == "dw"
 
@@ -56,9 +65,14 @@ class ConvSpec:
         return (self.in_size + 2 * self.padding - self.kernel) // self.stride + 1
 
     @property
+    def inputs_per_channel(self) -> int:
+        """Input channels that one output channel sees."""
+        return self.in_channels // self.groups
+
+    @property
     def weights_per_channel(self) -> int:
         """Weights that make one output channel."""
-        return self.in_channels // self.groups * self.kernel**2
+        return self.inputs_per_channel * self.kernel**2
 
     @property
     def weights(self) -> int:
@@ -66,7 +80,7 @@ class ConvSpec:
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
-        return (self.out_channels, self.in_channels // self.groups, self.kernel, self.kernel)
+        return (self.out_channels, self.inputs_per_channel, self.kernel, self.kernel)
 
     @property
     def macs(self) -> int:

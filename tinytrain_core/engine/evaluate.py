@@ -33,7 +33,7 @@ class Holdout:
 
 
 def _layers(backbone: Backbone, delta: Delta, lean: bool) -> FrozenLayers:
-    return Differences.holding(backbone, delta) if lean else FrozenLayers(delta.apply(backbone))
+    return Differences.holding(backbone, delta) if lean else FrozenLayers(delta.apply(backbone), delta.branches)
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def judge(
         live: watches it.
     """
     spec, lean = backbone.spec, execution.lean
-    start = spec.block_start(min(delta.channels)) if delta and delta.channels else len(spec.convs)
+    start = spec.block_start(min(delta.rows)) if delta and delta.rows else len(spec.convs)
     start = min(start, spec.block_start(len(spec.convs) - 1))
     with watched(live):
         layers = [FrozenLayers(backbone), *([] if delta is None else [_layers(backbone, delta, lean)])]

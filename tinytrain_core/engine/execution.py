@@ -51,6 +51,7 @@ def parts(count: int, alive: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + alive, count)) for first in range(0, count, alive))
 
 
-def step_parts(support: int, alive: int) -> list[tuple[int, int]]:
-    """(first, last) of a step's 2 N images: those of the clean support, then those of its view."""
-    return [(first + side, last + side) for side in (0, support) for first, last in parts(support, alive)]
+def step_parts(support: int, unlabelled: int, alive: int) -> list[tuple[int, int]]:
+    """(first, last) of a step's 2 N + U images: those of the clean support, of its view, and those without labels."""
+    sides = (0, support), (support, support), (2 * support, unlabelled)
+    return [(first + side, last + side) for side, images in sides for first, last in parts(images, alive)]

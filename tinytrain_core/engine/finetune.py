@@ -7,6 +7,7 @@ alone: one gradient, whether the whole support is alive at once or a single imag
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import ConvSpec
+from tinytrain_core.engine.adapters import initial, lite_shape
 from tinytrain_core.engine.delta import Delta
 from tinytrain_core.engine.execution import Execution, step_parts
 from tinytrain_core.engine.layers import Differences, TrainedLayers, WorkingCopies
@@ -21,7 +23,8 @@ from tinytrain_core.engine.memory import LiveBytes, watched
 from tinytrain_core.engine.ops import add_parameter_gradients, select
 from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
 from tinytrain_core.engine.support import CleanFeatures, StepFeatures, StepView, Task, Views
-from tinytrain_core.engine.tail import AtOutput, Tail, Tape
+from tinytrain_core.engine.tail import Tail, Tape
+from tinytrain_core.engine.update import Chosen
 from tinytrain_core.errors import BackboneError, TrainingDivergedError
 from tinytrain_core.fewshot.prototypes import loss_and_gradients_
 from tinytrain_core.seeds import torch_generator
@@ -60,8 +63,9 @@ class SparseTrainer:
     ) -> None:
         self.task, self.features, self.execution = task, features, execution
         device = backbone.weights[0].device
-        rows = {i: torch.tensor(chosen, device=device) for i, chosen in plan.channels.items()}
-        self.layers: TrainedLayers = (Differences if execution.lean else WorkingCopies)(backbone, rows)
+        rows = {i: Chosen.of(update, device) for i, update in plan.updates.items()}
+        branches = {block: initial(lite_shape(backbone.spec, block)) for block in plan.adapters}
+        self.layers: TrainedLayers = (Differences if execution.lean else WorkingCopies)(backbone, rows, branches)
         self.gradient = self.layers.begin()
         self.optimiser = OPTIMISERS[settings.optimiser].make(self.layers.flat, settings.learning_rate)
         self.tail = Tail(self.layers, plan.tail_start, plan.first, rows, execution.lean)
@@ -73,9 +77,9 @@ class SparseTrainer:
     def _all_at_once(self, seen: StepView, live: LiveBytes | None) -> float:
         with watched(live):
             tape = Tape()
-            embeddings = self.tail.forward(self.features.of_both(seen), tape)
+            embeddings = self.tail.forward(self.features.of_all(seen), tape)
             loss = self._loss_(embeddings)
-            self.tail.backward(tape, embeddings, self._collect(tape))
+            self._backward(tape, embeddings)
         return loss
 
     def _one_by_one(self, seen: StepView, live: LiveBytes | None) -> float:
@@ -83,7 +87,8 @@ class SparseTrainer:
             return self.features.of_step(seen, first, last)
 
         support = len(self.task.images)
-        groups, watch = step_parts(support, self.execution.alive), (0, support)
+        groups = step_parts(support, len(self.task.unlabelled), self.execution.alive)
+        watch = (0, support, 2 * support)
         embeddings = self.tail.embed_each(features, groups, live, watch)
         with watched(live):
             loss = self._loss_(embeddings)
@@ -91,28 +96,32 @@ class SparseTrainer:
             with watched(live if first in watch else None):
                 tape = Tape()
                 self.tail.forward(features(first, last), tape)
-                self.tail.backward(tape, embeddings[first:last], self._collect(tape))
+                self._backward(tape, embeddings[first:last])
         return loss
 
     def _loss_(self, embeddings: Tensor) -> float:
-        """The loss of embeddings (2 N, D), clean ones first, which its gradients by them replace."""
-        clean, seen = embeddings.chunk(2)
+        """The loss of embeddings (2 N + U, D), clean ones first, which its gradients by them replace."""
+        clean, seen = embeddings.tensor_split([len(self.task.images)])
         scale = self.layers.backbone.head_scale
         return loss_and_gradients_(clean, seen, self.task.labels, self.task.ways, scale)
 
-    def _collect(self, tape: Tape) -> AtOutput:
-        """Add the parameter gradients of chosen channels wherever the gradient passes."""
+    def _backward(self, tape: Tape, gradient: Tensor) -> None:
+        """Add the gradients of trained values wherever the gradient by the embeddings passes."""
 
         def at_output(conv: ConvSpec, gradient: Tensor) -> None:
-            rows = self.layers.rows.get(conv.index)
-            if rows is None:
+            chosen = self.layers.rows.get(conv.index)
+            if chosen is None:
                 return
-            x = tape.inputs.pop(conv.index)
-            if conv.depthwise and not self.execution.lean:
-                x = select(x, rows)
-            add_parameter_gradients(*self.layers.sums[conv.index], select(gradient, rows), x, conv)
+            x = tape.inputs.pop(conv.index, None)
+            if x is not None and conv.depthwise and not self.execution.lean:
+                x = select(x, chosen.outputs)
+            add_parameter_gradients(*self.layers.sums[conv.index], select(gradient, chosen.outputs), x, conv)
 
-        return at_output
+        def at_branch(block: int, gradients: Sequence[Tensor]) -> None:
+            for total, one in zip(self.layers.branch_sums[block], gradients, strict=True):
+                total += one
+
+        self.tail.backward(tape, gradient, at_output, at_branch)
 
     def step(self, number: int, seen: StepView, live: LiveBytes | None = None) -> float:
         """One step; its loss before the update.
@@ -176,7 +185,7 @@ def finetune(
     n, resolution, pool = len(task.images), backbone.spec.resolution, min(settings.views, settings.steps)
     with clean.live:
         views = Views.drawn(pool, n, resolution, settings.augmentation, torch_generator(seed))
-    features = StepFeatures(clean, plan.tail_start, views.pool, execution)
+    features = StepFeatures(clean, plan.tail_start, views.pool, execution, task.unlabelled)
     with clean.live:
         trainer = SparseTrainer(backbone, task, features, plan, settings, execution)
     losses, layers = trainer.run(views, settings.steps, clean.live), trainer.layers
@@ -185,7 +194,7 @@ def finetune(
     del trainer, features  # with the optimiser's state: the delta is made where they were
     with clean.live:
         layers.end()
-        delta = Delta(backbone.spec, layers.rows, *layers.all_values())
+        delta = layers.delta()
     return Training(delta, losses, clean.live.peak)
 
 
@@ -194,9 +203,20 @@ def _check_plan(plan: UpdatePlan, backbone: Backbone) -> None:
     if plan.spec.name != backbone.spec.name:
         raise BackboneError(f"a plan for {plan.spec.name} cannot be trained on {backbone.spec.name}")
     convs = backbone.spec.convs
-    if not plan.channels or not 0 <= min(plan.channels) <= max(plan.channels) < len(convs):
-        raise BackboneError(f"a plan of convolutions {sorted(plan.channels)}; {backbone.spec.name} has {len(convs)}")
-    for index, chosen in plan.channels.items():
-        of = convs[index].out_channels
-        if not chosen or len(set(chosen)) < len(chosen) or not 0 <= min(chosen) <= max(chosen) < of:
-            raise BackboneError(f"a plan of {len(chosen)} channels of {convs[index].name} that are not its own {of}")
+    if not plan.updates or not 0 <= min(plan.updates) <= max(plan.updates) < len(convs):
+        raise BackboneError(f"a plan of convolutions {sorted(plan.updates)}; {backbone.spec.name} has {len(convs)}")
+    for index, update in plan.updates.items():
+        conv = convs[index]
+        if not update.outputs:
+            raise BackboneError(f"a plan of no channels of {conv.name}")
+        _check_channels(conv.name, update.outputs, conv.out_channels)
+        _check_channels(conv.name, update.inputs or (), conv.inputs_per_channel)
+    reached = {conv.block for conv in convs[plan.first :] if conv.closes_block}
+    blocks = {conv.block for conv in convs if conv.opens_block} & reached
+    if not set(plan.adapters) <= blocks:
+        raise BackboneError(f"a plan of branches beside blocks {plan.adapters}; those it reaches are {sorted(blocks)}")
+
+
+def _check_channels(name: str, chosen: tuple[int, ...], of: int) -> None:
+    if len(set(chosen)) < len(chosen) or any(not 0 <= channel < of for channel in chosen):
+        raise BackboneError(f"a plan of {len(chosen)} channels of {name} that are not its own {of}")

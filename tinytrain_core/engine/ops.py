@@ -28,9 +28,9 @@ def as_maps(rows: Tensor, size: int) -> Tensor:
     return rows.view(-1, size, size, rows.shape[1]).permute(0, 3, 1, 2)
 
 
-def select(x: Tensor, channels: Tensor) -> Tensor:
-    """Chosen channels (k,) of channels-last (N, C, H, W), channels-last themselves."""
-    return as_maps(as_rows(x).index_select(1, channels), x.shape[2])
+def select(x: Tensor, channels: Tensor | None) -> Tensor:
+    """Chosen channels (k,) of channels-last (N, C, H, W), channels-last themselves; with None x itself."""
+    return x if channels is None else as_maps(as_rows(x).index_select(1, channels), x.shape[2])
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -113,15 +113,20 @@ def _dense_input_gradient(gradient: Tensor, weight: Tensor, conv: ConvSpec) -> T
     return _backward(gradient, x, weight, conv, 1, by_weight=False)
 
 
-def add_parameter_gradients(by_weight: Tensor, by_bias: Tensor, chosen: Tensor, x: Tensor, conv: ConvSpec) -> None:
-    """Add the gradients of k output channels to `by_weight` (k, in / groups, kernel, kernel) and `by_bias` (k,).
+def add_parameter_gradients(
+    by_weight: Tensor, by_bias: Tensor, chosen: Tensor, x: Tensor | None, conv: ConvSpec
+) -> None:
+    """Add the gradients of k output channels to `by_weight` (k, j, kernel, kernel) and `by_bias` (k,).
 
     Args:
         chosen: dL/dout of these channels before the activation, (N, k, H', W').
-        x: the input (N, in, H, W); for a depthwise convolution its k channels only.
+        x: the j input channels (N, j, H, W) that these weights come from; for a depthwise convolution the same k as the
+            output's. None leaves the weights' gradients alone.
     """
     rows = as_rows(chosen)
     by_bias += rows.sum(0)
+    if x is None:
+        return
     if conv.kernel == 1:
         by_weight.view(len(by_weight), -1).addmm_(rows.t(), as_rows(x))
     elif conv.depthwise and conv.kernel >= LARGE_KERNEL:

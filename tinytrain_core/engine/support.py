@@ -2,11 +2,11 @@
 
 The clean features are kept once they are known and continued from there: the Fisher pass leaves them at its window,
 training takes them on to the tail's input. The images of a training step are numbered: 0 to N - 1 is the clean
-support, N to 2 N - 1 its view.
+support, N to 2 N - 1 its view, and what comes after are images without labels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -21,11 +21,16 @@ from tinytrain_core.fewshot.augment import Augmentation, View, draw_view
 
 @dataclass(frozen=True)
 class Task:
-    """A support set to personalise to: uint8 images (N, 3, R, R) and labels (N,) in 0 .. ways - 1."""
+    """A support set to personalise to: uint8 images (N, 3, R, R) and labels (N,) in 0 .. ways - 1.
+
+    Attributes:
+        unlabelled: uint8 (U, 3, R, R), which a transductive method learns from as well; mostly none.
+    """
 
     images: Tensor
     labels: Tensor
     ways: int
+    unlabelled: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
 
 
 @dataclass(frozen=True)
@@ -115,15 +120,21 @@ class CleanFeatures:
 
 
 class StepFeatures:
-    """Features of the 2 N images of any training step, at the tail's input `stop`.
+    """Features of the 2 N + U images of any training step, at the tail's input `stop`.
+
+    Args:
+        unlabelled: uint8 (U, 3, R, R); their features are computed at every use.
 
     Raises:
         StorageError: no room for what is to be kept.
     """
 
-    def __init__(self, clean: CleanFeatures, stop: int, pool: Sequence[View], execution: Execution) -> None:
-        self.stop, self.images, self._clean = stop, 2 * clean.images, clean
+    def __init__(
+        self, clean: CleanFeatures, stop: int, pool: Sequence[View], execution: Execution, unlabelled: Tensor
+    ) -> None:
+        self.stop, self._clean = stop, clean
         clean.keep(stop, execution)
+        self._unlabelled = replace(clean.prefix, images=unlabelled)
         self._pool = self._keep_pool(pool, execution) if pool and execution.place is not Place.NOWHERE else None
 
     def _keep_pool(self, pool: Sequence[View], execution: Execution) -> KeptFeatures:
@@ -136,14 +147,17 @@ class StepFeatures:
         return kept
 
     def of_step(self, seen: StepView, first: int, last: int) -> Tensor:
-        """Features (last - first, C, H, W) of the step's images `first` to `last - 1`, of the one side or the other."""
+        """Features (last - first, C, H, W) of the step's images `first` to `last - 1`, which are of one kind."""
         n = self._clean.images
+        if first >= 2 * n:
+            return self._unlabelled.features(self.stop, first - 2 * n, last - 2 * n)
         return self._of_view(seen, first - n, last - n) if first >= n else self._clean.at(self.stop, first, last)
 
-    def of_both(self, seen: StepView) -> Tensor:
-        """Features (2 N, C, H, W) of all images of a step."""
-        n = self._clean.images
-        return torch.cat([self.of_step(seen, 0, n), self.of_step(seen, n, 2 * n)])
+    def of_all(self, seen: StepView) -> Tensor:
+        """Features (2 N + U, C, H, W) of all images of a step."""
+        n, extra = self._clean.images, len(self._unlabelled.images)
+        sides = [(0, n), (n, 2 * n), (2 * n, 2 * n + extra)]
+        return torch.cat([self.of_step(seen, first, last) for first, last in sides if last > first])
 
     def _of_view(self, seen: StepView, first: int, last: int) -> Tensor:
         if seen.view is None:

@@ -37,7 +37,10 @@ SMALLEST_NORM = 1e-12  # as `functional.normalize` has it
 
 
 def loss_and_gradients_(support: Tensor, queries: Tensor, labels: Tensor, ways: int, scale: float) -> float:
-    """The loss of queries (N, D) against the prototypes of support (N, D), both with labels (N,).
+    """The loss of queries (N + U, D) against the prototypes of support (N, D), which has labels (N,).
+
+    The first N queries have the support's labels. Any more have none: the mean entropy of what is predicted for them is
+    added to the loss (Dhillon et al. 2020).
 
     In place of the embeddings its gradients by them are left. This is all that couples the images of a task: given
     these gradients, each image can go backwards alone. In closed form, with z = q / |q|, c = p / |p|, cosine
@@ -54,9 +57,21 @@ def loss_and_gradients_(support: Tensor, queries: Tensor, labels: Tensor, ways: 
     queries /= norms
     cosines = queries @ prototypes.t()
     log_likelihood = functional.log_softmax(scale * cosines, 1)
-    by_cosine = log_likelihood.exp().sub_(one_hot).mul_(scale / len(queries))
+    by_cosine = log_likelihood.exp()
+    entropy = _entropy_and_gradients_(by_cosine[len(labels) :], log_likelihood[len(labels) :], scale)
+    by_cosine[: len(labels)].sub_(one_hot).mul_(scale / len(labels))
     pull = by_cosine * cosines
     by_prototype = (by_cosine.t() @ queries).addcmul_(prototypes, pull.sum(0)[:, None], value=-1).div_(sizes)
     queries.mul_(-pull.sum(1, keepdim=True)).addmm_(by_cosine, prototypes).div_(norms)
     torch.mm(shares, by_prototype, out=support)
-    return float(log_likelihood.gather(1, labels[:, None]).mean().neg())
+    return float(log_likelihood[: len(labels)].gather(1, labels[:, None]).mean().neg()) + entropy
+
+
+def _entropy_and_gradients_(likelihood: Tensor, log_likelihood: Tensor, scale: float) -> float:
+    """The mean entropy H of U predictions (U, ways), whose gradient by the cosines takes the likelihood's place:
+    -p (log p + H) scale / U."""
+    if not len(likelihood):
+        return 0.0
+    entropies = (likelihood * log_likelihood).sum(1, keepdim=True).neg_()
+    likelihood.mul_(log_likelihood + entropies).mul_(-scale / len(likelihood))
+    return float(entropies.mean())

@@ -9,13 +9,19 @@ Backward MACs of one image are those of dL/dx of every layer behind the earliest
 dL/dw of the chosen channels.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinytrain_core.backbones.spec import BackboneSpec
+from tinytrain_core.engine.adapters import lite_shape
+from tinytrain_core.engine.update import Extent
 from tinytrain_core.errors import BudgetError
 
 FLOAT_BYTES = 4
+MIB = 2**20
+UNLIMITED = 2**50
+COMPUTE_SHARE = 0.15  # of FullTrain's backward MACs, as the paper has it
+MEMORY_MIB = 1.0
+HEADROOM_MIB = 0.25  # above the forward peak, where that is close to the cap
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,13 @@ class Budget:
         memory_bytes: live bytes at any moment.
         backward_macs: per step and image.
         storage_bytes: of features in a file; 0 keeps none there.
+        paper_bytes: a cap in the paper's ledger, to which methods that choose hold themselves; None is no cap.
     """
 
     memory_bytes: int
     backward_macs: int
     storage_bytes: int = 0
+    paper_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.memory_bytes <= 0 or self.backward_macs < 0 or self.storage_bytes < 0:
@@ -40,17 +48,16 @@ class Budget:
             )
 
 
-Channels = Mapping[int, int]  # convolution index -> updated output channels
+def updated_weights(spec: BackboneSpec, extent: Extent) -> int:
+    """Updated weights without biases, as the paper counts them; those of lite residuals' convolutions included."""
+    branches = sum(lite_shape(spec, block).weights for block in extent.adapters)
+    return branches + sum(share.weights(spec.convs[i]) for i, share in extent.shares.items())
 
 
-def updated_parameters(spec: BackboneSpec, channels: Channels) -> int:
-    """Updated weights and biases."""
-    return sum(n * (spec.convs[i].weights_per_channel + 1) for i, n in channels.items())
-
-
-def updated_weights(spec: BackboneSpec, channels: Channels) -> int:
-    """Updated weights without biases, as the paper counts them."""
-    return sum(n * spec.convs[i].weights_per_channel for i, n in channels.items())
+def updated_parameters(spec: BackboneSpec, extent: Extent) -> int:
+    """Updated weights, biases and scales."""
+    branches = sum(lite_shape(spec, block).parameters for block in extent.adapters)
+    return branches + sum(share.parameters(spec.convs[i]) for i, share in extent.shares.items())
 
 
 def input_gradient_macs(spec: BackboneSpec, first: int) -> int:
@@ -58,16 +65,22 @@ def input_gradient_macs(spec: BackboneSpec, first: int) -> int:
     return sum(conv.macs for conv in spec.convs[first + 1 :])
 
 
-def backward_macs(spec: BackboneSpec, channels: Channels) -> int:
-    """Backward MACs of one step and image."""
-    if not channels:
+def backward_macs(spec: BackboneSpec, extent: Extent) -> int:
+    """Backward MACs of one step and image; a lite residual costs as much again for dL/dx as for dL/dw."""
+    if not extent:
         return 0
-    return input_gradient_macs(spec, min(channels)) + weight_gradient_macs(spec, channels)
+    branches = 2 * branch_macs(spec, extent)
+    return input_gradient_macs(spec, extent.first) + weight_gradient_macs(spec, extent) + branches
 
 
-def weight_gradient_macs(spec: BackboneSpec, channels: Channels) -> int:
-    """MACs of dL/dw of the chosen channels, for one image; their share of the forward pass costs the same."""
-    return sum(n * spec.convs[i].macs // spec.convs[i].out_channels for i, n in channels.items())
+def branch_macs(spec: BackboneSpec, extent: Extent) -> int:
+    """MACs of the forward pass of the lite residuals, for one image."""
+    return sum(lite_shape(spec, block).macs for block in extent.adapters)
+
+
+def weight_gradient_macs(spec: BackboneSpec, extent: Extent) -> int:
+    """MACs of dL/dw of the backbone's chosen weights, for one image; their share of the forward pass costs the same."""
+    return sum(share.weights(spec.convs[i]) * spec.convs[i].out_size ** 2 for i, share in extent.shares.items())
 
 
 def full_train_backward_macs(spec: BackboneSpec) -> int:
@@ -80,6 +93,15 @@ def forward_peak_bytes(spec: BackboneSpec) -> int:
     return FLOAT_BYTES * max(conv.in_elements + conv.out_elements // conv.groups for conv in spec.convs)
 
 
-def paper_memory_bytes(spec: BackboneSpec, channels: Channels, batch: int = 1) -> int:
+def paper_memory_bytes(spec: BackboneSpec, extent: Extent, batch: int = 1) -> int:
     """Table 2's rule for the sparse methods: 16 B x updated weights + the forward peak."""
-    return 4 * FLOAT_BYTES * updated_weights(spec, channels) + batch * forward_peak_bytes(spec)
+    return 4 * FLOAT_BYTES * updated_weights(spec, extent) + batch * forward_peak_bytes(spec)
+
+
+def study_budget(spec: BackboneSpec, compute_share: float = COMPUTE_SHARE, memory_mib: float = MEMORY_MIB) -> Budget:
+    """The paper's budget: a share of FullTrain's MACs, and max(`memory_mib`, forward peak + 0.25 MiB) in its ledger.
+
+    MobileNetV2's 1.06 MiB in Table 2 shows that the paper's own cap is not a hard 1 MiB.
+    """
+    cap = max(int(memory_mib * MIB), forward_peak_bytes(spec) + int(HEADROOM_MIB * MIB))
+    return Budget(UNLIMITED, int(compute_share * full_train_backward_macs(spec)), 0, cap)

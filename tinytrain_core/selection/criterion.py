@@ -9,9 +9,13 @@ at smaller channel ratios before it is given up.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+
+from torch import Tensor
 
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
-from tinytrain_core.selection.cost import Budget, backward_macs
+from tinytrain_core.engine.update import rows, whole
+from tinytrain_core.selection.cost import Budget, backward_macs, paper_memory_bytes
 from tinytrain_core.selection.fisher import Potential
 from tinytrain_core.selection.footprint import least_footprint
 from tinytrain_core.selection.plan import Decision, Inspection, Reason, UpdatePlan
@@ -27,10 +31,17 @@ class Trial:
     memory_bytes: int
     backward_macs: int
     budget: Budget
+    paper_bytes: int
+
+    @property
+    def over_paper(self) -> bool:
+        """Whether it is over the cap in the paper's ledger."""
+        return self.budget.paper_bytes is not None and self.paper_bytes > self.budget.paper_bytes
 
     @property
     def fits(self) -> bool:
-        return self.memory_bytes <= self.budget.memory_bytes and self.backward_macs <= self.budget.backward_macs
+        within = self.memory_bytes <= self.budget.memory_bytes and self.backward_macs <= self.budget.backward_macs
+        return within and not self.over_paper
 
     def decision(self, conv: ConvSpec, channels: int, score: float) -> Decision:
         """The decision on a convolution that follows from trying to add `channels` of it."""
@@ -38,19 +49,31 @@ class Trial:
             return Decision(conv.name, Reason.TAKEN, channels, conv.out_channels, score)
         if self.memory_bytes > self.budget.memory_bytes:
             reason, asked, limit = Reason.OVER_MEMORY, self.memory_bytes, self.budget.memory_bytes
+        elif self.over_paper and self.budget.paper_bytes is not None:
+            reason, asked, limit = Reason.OVER_MEMORY, self.paper_bytes, self.budget.paper_bytes
         else:
             reason, asked, limit = Reason.OVER_COMPUTE, self.backward_macs, self.budget.backward_macs
         return Decision(conv.name, reason, 0, conv.out_channels, score, asked, limit)
 
 
-def scores(spec: BackboneSpec, potential: Potential) -> dict[int, float]:
+class Score(StrEnum):
+    """What layers are ranked by."""
+
+    PAPER = "paper"  # potential per weight and MAC
+    NO_MACS = "no_macs"  # potential per weight
+    POTENTIAL = "potential"  # potential alone
+
+
+def scores(spec: BackboneSpec, potential: Potential, score: Score = Score.PAPER) -> dict[int, float]:
     """s_i of every convolution with a potential."""
     most_weights = max(conv.weights for conv in spec.convs)
     most_macs = max(conv.macs for conv in spec.convs)
-    return {
-        i: potential.layer(i) / (spec.convs[i].weights / most_weights * spec.convs[i].macs / most_macs)
-        for i in potential.channels
-    }
+    found = {}
+    for i in potential.channels:
+        by_weights = 1.0 if score is Score.POTENTIAL else spec.convs[i].weights / most_weights
+        by_macs = spec.convs[i].macs / most_macs if score is Score.PAPER else 1.0
+        found[i] = potential.layer(i) / (by_weights * by_macs)
+    return found
 
 
 def rank(scored: dict[int, float]) -> list[int]:
@@ -59,9 +82,10 @@ def rank(scored: dict[int, float]) -> list[int]:
 
 
 def try_plan(work: Workload, counts: dict[int, int], budget: Budget, inspection: Inspection | None) -> Trial:
-    """What updating `counts` channels would cost at least, one image alive at a time."""
-    least = least_footprint(work, counts, budget, inspection)
-    return Trial(least.memory_bytes, backward_macs(work.spec, counts), budget)
+    """What updating `counts` whole output channels would cost at least, one image alive at a time."""
+    extent = rows(work.spec, counts)
+    least = least_footprint(work, extent, budget, inspection)
+    return Trial(least.memory_bytes, backward_macs(work.spec, extent), budget, paper_memory_bytes(work.spec, extent))
 
 
 def fit(
@@ -78,9 +102,9 @@ def fit(
     """
     convs, ranked = work.spec.convs, rank(scored)
     everything = {index: _share(convs[index], ratios[0]) for index in ranked}
-    whole = try_plan(work, everything, budget, inspection)
-    if everything and whole.fits:
-        return everything, {i: whole.decision(convs[i], n, scored[i]) for i, n in everything.items()}
+    trial = try_plan(work, everything, budget, inspection)
+    if everything and trial.fits:
+        return everything, {i: trial.decision(convs[i], n, scored[i]) for i, n in everything.items()}
     counts: dict[int, int] = {}
     decisions: dict[int, Decision] = {}
     for index in ranked:
@@ -100,27 +124,28 @@ def _share(conv: ConvSpec, ratio: float) -> int:
 
 def best_channels(potential: Potential, counts: dict[int, int]) -> dict[int, tuple[int, ...]]:
     """The channels of largest Delta_o in each chosen convolution, ascending."""
-    return {
-        i: tuple(sorted(potential.channels[i].argsort(descending=True, stable=True)[:n].tolist()))
-        for i, n in sorted(counts.items())
-    }
+    return {i: largest(potential.channels[i], n) for i, n in sorted(counts.items())}
+
+
+def largest(values: Tensor, n: int) -> tuple[int, ...]:
+    """The indices of the n largest, ascending; of equals, the earlier ones."""
+    return tuple(sorted(values.argsort(descending=True, stable=True)[:n].tolist()))
 
 
 def assemble(
     spec: BackboneSpec,
     potential: Potential,
-    counts: dict[int, int],
+    chosen: dict[int, tuple[int, ...]],
     ranked: dict[int, Decision],
-    inspection: Inspection,
+    inspection: Inspection | None,
 ) -> UpdatePlan:
     """The plan, with a decision for every convolution of the backbone."""
     decisions = []
     for conv in spec.convs:
         outside = Reason.OUTSIDE_WINDOW if conv.index < potential.start else Reason.NO_POTENTIAL
         decisions.append(ranked.get(conv.index) or Decision(conv.name, outside, 0, conv.out_channels))
-    chosen = best_channels(potential, counts)
     if chosen:
-        return UpdatePlan(spec, chosen, tuple(decisions), inspection)
+        return UpdatePlan(spec, whole(chosen), tuple(decisions), inspection)
     needed_bytes, needed_macs = (_least_asked(decisions, r) for r in (Reason.OVER_MEMORY, Reason.OVER_COMPUTE))
     return UpdatePlan(spec, {}, tuple(decisions), inspection, needed_bytes, needed_macs)
 

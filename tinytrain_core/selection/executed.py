@@ -2,7 +2,7 @@
 
 from tinytrain_core.engine.execution import Execution
 from tinytrain_core.engine.features import Place
-from tinytrain_core.selection.cost import backward_macs, input_gradient_macs, weight_gradient_macs
+from tinytrain_core.selection.cost import backward_macs, branch_macs, input_gradient_macs, weight_gradient_macs
 from tinytrain_core.selection.plan import Inspection, UpdatePlan
 from tinytrain_core.selection.workload import Workload
 
@@ -33,8 +33,10 @@ def _prefix_macs(work: Workload, plan: UpdatePlan, execution: Execution, steps: 
 
 def training_macs(work: Workload, plan: UpdatePlan, execution: Execution, steps: int) -> int:
     """Fine-tuning. Where chosen channels are held as differences, their share of a pass is computed once more."""
-    spec, counts = work.spec, plan.counts
-    passes, again = (2, 3 * weight_gradient_macs(spec, counts)) if execution.lean else (1, 0)
-    tail = _forward(work, plan.tail_start, len(spec.convs))
-    step = 2 * (passes * tail + backward_macs(spec, counts) + again)
-    return work.support * (_prefix_macs(work, plan, execution, steps) + steps * step)
+    spec, extent = work.spec, plan.extent
+    passes, again = (2, 3 * weight_gradient_macs(spec, extent)) if execution.lean else (1, 0)
+    tail = _forward(work, plan.tail_start, len(spec.convs)) + branch_macs(spec, extent)
+    step = passes * tail + backward_macs(spec, extent) + again
+    unlabelled = passes * work.unlabelled * _forward(work, 0, plan.tail_start)
+    prefix = work.support * _prefix_macs(work, plan, execution, steps)
+    return prefix + steps * (work.step_images * step + unlabelled)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tinytrain_core.engine.execution import Execution, executions, leanest
-from tinytrain_core.selection.cost import Budget, Channels
+from tinytrain_core.engine.update import NOTHING, Extent
+from tinytrain_core.selection.cost import Budget
 from tinytrain_core.selection.live_memory import (
     judging_bytes,
     selection_bytes,
@@ -43,7 +44,7 @@ def inspection_footprint(work: Workload, start: int, budget: Budget) -> Footprin
     """How to take the Fisher potential of convolutions `start` to the end."""
 
     def of(execution: Execution) -> Footprint:
-        stored = storage_bytes(work, {}, execution, Inspection(start, execution))
+        stored = storage_bytes(work, NOTHING, execution, Inspection(start, execution))
         return Footprint(execution, selection_bytes(work, start, execution), stored)
 
     return _fastest(work.support, budget, of)
@@ -51,20 +52,20 @@ def inspection_footprint(work: Workload, start: int, budget: Budget) -> Footprin
 
 def judging_footprint(work: Workload, budget: Budget) -> Footprint:
     """How to judge the backbone as it is."""
-    return _fastest(work.support, budget, lambda e: Footprint(e, judging_bytes(work, {}, e), 0))
+    return _fastest(work.support, budget, lambda e: Footprint(e, judging_bytes(work, NOTHING, e), 0))
 
 
-def _training(work: Workload, channels: Channels, execution: Execution, inspection: Inspection | None) -> Footprint:
-    memory = max(training_bytes(work, channels, execution, inspection), judging_bytes(work, channels, execution))
-    return Footprint(execution, memory, storage_bytes(work, channels, execution, inspection))
+def _training(work: Workload, extent: Extent, execution: Execution, inspection: Inspection | None) -> Footprint:
+    memory = max(training_bytes(work, extent, execution, inspection), judging_bytes(work, extent, execution))
+    return Footprint(execution, memory, storage_bytes(work, extent, execution, inspection))
 
 
-def training_footprint(work: Workload, channels: Channels, budget: Budget, inspection: Inspection | None) -> Footprint:
-    """How to train, and then judge, the update of so many `channels` after an inspection."""
-    return _fastest(2 * work.support, budget, lambda execution: _training(work, channels, execution, inspection))
+def training_footprint(work: Workload, extent: Extent, budget: Budget, inspection: Inspection | None) -> Footprint:
+    """How to train, and then judge, the update of that `extent` after an inspection."""
+    return _fastest(work.step_images, budget, lambda execution: _training(work, extent, execution, inspection))
 
 
-def least_footprint(work: Workload, channels: Channels, budget: Budget, inspection: Inspection | None) -> Footprint:
+def least_footprint(work: Workload, extent: Extent, budget: Budget, inspection: Inspection | None) -> Footprint:
     """The way to train with the least memory of those that storage allows: one image alive."""
-    ways = [_training(work, channels, execution, inspection) for execution in leanest(budget.storage_bytes > 0)]
+    ways = [_training(work, extent, execution, inspection) for execution in leanest(budget.storage_bytes > 0)]
     return min((w for w in ways if w.storage_bytes <= budget.storage_bytes), key=lambda way: way.memory_bytes)

@@ -7,10 +7,12 @@ storage.
 
 from functools import lru_cache
 
+from tinytrain_core.engine.adapters import lite_shape
 from tinytrain_core.engine.evaluate import TOGETHER
 from tinytrain_core.engine.execution import Execution
 from tinytrain_core.engine.features import PRECISIONS, Place
-from tinytrain_core.selection.cost import FLOAT_BYTES, Channels, updated_parameters
+from tinytrain_core.engine.update import NOTHING, Extent
+from tinytrain_core.selection.cost import FLOAT_BYTES, updated_parameters
 from tinytrain_core.selection.plan import Inspection
 from tinytrain_core.selection.replay import Held, Live, frozen_pass, pixels
 from tinytrain_core.selection.tail_replay import TailOnPaper
@@ -36,6 +38,13 @@ class _Replay:
         else:
             start, x = 0, pixels(live, spec, n, view=view)
         return frozen_pass(live, spec, x, start, stop, n, lean=self.execution.lean)
+
+    def unlabelled(self, stop: int, n: int) -> Held:
+        """Features at `stop` of images without labels, from the images; none of none."""
+        if not n:
+            return Held(0)
+        spec, live = self.work.spec, self.live
+        return frozen_pass(live, spec, pixels(live, spec, n, view=False), 0, stop, n, lean=self.execution.lean)
 
     def read(self, at: int, n: int) -> Held:
         """Kept features as floats: a view where they are kept in full precision and in memory."""
@@ -84,7 +93,7 @@ def selection_bytes(work: Workload, start: int, execution: Execution) -> int:
     replay.keep_clean(start)
     live.new(FLOAT_BYTES * sum(conv.out_channels for conv in spec.convs[start:]))
     n = min(execution.alive, work.support)
-    tail = TailOnPaper(spec, start, start, {}, execution.lean, n, keep_outputs=True)
+    tail = TailOnPaper(spec, start, start, NOTHING, execution.lean, n, keep_outputs=True)
     if n == work.support:
         tape = tail.forward(live, replay.features(start, n), taped=True)
         live.new(work.embedding_bytes)
@@ -113,46 +122,52 @@ def _features_bytes(work: Workload, stop: int, inspection: Inspection | None, ex
     return live.peak, live.now
 
 
-def _trained_bytes(work: Workload, channels: Channels, execution: Execution) -> int:
+def _trained_bytes(work: Workload, extent: Extent, execution: Execution) -> int:
     """What a step starts with: trained values, gradients, optimiser state, indices, and working copies."""
-    copies = 0 if execution.lean else _whole_bytes(work, channels)
-    values = (2 + work.optimiser_copies) * FLOAT_BYTES * updated_parameters(work.spec, channels)
-    return values + copies + INDEX_BYTES * sum(channels.values())
+    copies = 0 if execution.lean else _whole_bytes(work, extent)
+    values = (2 + work.optimiser_copies) * FLOAT_BYTES * updated_parameters(work.spec, extent)
+    starts = FLOAT_BYTES * sum(lite_shape(work.spec, block).parameters for block in extent.adapters)
+    return values + starts + copies + _index_bytes(work, extent)
 
 
-def _whole_bytes(work: Workload, channels: Channels) -> int:
-    """The chosen convolutions, whole."""
-    convs = [work.spec.convs[i] for i in channels]
-    return FLOAT_BYTES * sum(conv.weights + conv.out_channels for conv in convs)
+def _index_bytes(work: Workload, extent: Extent) -> int:
+    """Indices of output channels, and of input channels where they are not all."""
+    pairs = [(work.spec.convs[i], share) for i, share in extent.shares.items()]
+    inputs = sum(share.inputs for conv, share in pairs if share.part_of_inputs(conv))
+    return INDEX_BYTES * (inputs + sum(share.outputs for _, share in pairs))
 
 
-def training_bytes(
-    work: Workload, channels: Channels, execution: Execution, inspection: Inspection | None = None
-) -> int:
+def _whole_bytes(work: Workload, extent: Extent) -> int:
+    """The chosen convolutions' weights and biases, whole, as far as they are trained."""
+    pairs = [(work.spec.convs[i], share) for i, share in extent.shares.items()]
+    return FLOAT_BYTES * sum((conv.weights if share.inputs else 0) + conv.out_channels for conv, share in pairs)
+
+
+def training_bytes(work: Workload, extent: Extent, execution: Execution, inspection: Inspection | None = None) -> int:
     """The peak of fine-tuning, from its kept features to its last step.
 
     Args:
-        channels: how many output channels of each convolution are trained.
+        extent: how much is trained.
         inspection: the Fisher pass before, which has left features.
     """
-    if not channels:
+    if not extent:
         return 0
-    spec, first = work.spec, min(channels)
+    spec, first = work.spec, extent.first
     start = spec.block_start(first)
     filling, staying = _features_bytes(work, start, inspection, execution)
     replay = _Replay(work, execution)
     live = replay.live
-    live.new(staying + _trained_bytes(work, channels, execution))
+    live.new(staying + _trained_bytes(work, extent, execution))
     if execution.place is not Place.NOWHERE:
         replay.kept = start, Held(0)
     step = _step_lean if execution.lean else _step
-    step(replay, start, TailOnPaper(spec, start, first, channels, execution.lean, _alive(work, execution)))
+    step(replay, start, TailOnPaper(spec, start, first, extent, execution.lean, _alive(work, execution)))
     return max(filling, live.peak)
 
 
 def _alive(work: Workload, execution: Execution) -> int:
     """Images of a step that are alive at once: a group of a lean pass is of one side."""
-    return min(execution.alive, work.support) if execution.lean else 2 * work.support
+    return min(execution.alive, work.support) if execution.lean else work.step_images
 
 
 def _step(replay: _Replay, start: int, tail: TailOnPaper) -> None:
@@ -160,11 +175,12 @@ def _step(replay: _Replay, start: int, tail: TailOnPaper) -> None:
     live, work = replay.live, replay.work
     clean = replay.features(start, work.support)
     seen = replay.features(start, work.support, view=True) if not work.views else replay.read(start, work.support)
-    joined = live.new(FLOAT_BYTES * 2 * work.support * work.spec.convs[start].in_elements)
-    live.drop(clean)
-    live.drop(seen)
+    unlabelled = replay.unlabelled(start, work.unlabelled)
+    joined = live.new(FLOAT_BYTES * work.step_images * work.spec.convs[start].in_elements)
+    for side in (clean, seen, unlabelled):
+        live.drop(side)
     tape = tail.forward(live, joined, taped=True)
-    live.new(2 * work.embedding_bytes)
+    live.new(work.step_embedding_bytes)
     live.moment(work.head_bytes())
     tail.backward(live, tape)
 
@@ -174,40 +190,44 @@ def _step_lean(replay: _Replay, start: int, tail: TailOnPaper) -> None:
     live, work, n = replay.live, replay.work, _alive(replay.work, replay.execution)
     view = replay.execution.place is Place.NOWHERE or not work.views
 
-    def features() -> Held:
+    def labelled() -> Held:
         return replay.features(start, n, view=True) if view else replay.read(start, n)
 
-    live.new(2 * work.embedding_bytes)
-    tail.forward(live, features(), taped=False)
-    live.moment(work.head_bytes())
-    tail.backward(live, tail.forward(live, features(), taped=True))
+    def unlabelled() -> Held:
+        return replay.unlabelled(start, min(n, work.unlabelled))
+
+    live.new(work.step_embedding_bytes)
+    for features in (labelled, unlabelled):
+        tail.forward(live, features(), taped=False)
+        live.moment(work.head_bytes())
+        tail.backward(live, tail.forward(live, features(), taped=True))
 
 
-def judging_bytes(work: Workload, channels: Channels, execution: Execution) -> int:
+def judging_bytes(work: Workload, extent: Extent, execution: Execution) -> int:
     """The peak of `engine.evaluate.judge` with a delta: both backbones go over the images together."""
     replay = _Replay(work, execution)
     live, spec, lean = replay.live, work.spec, execution.lean
-    start = spec.block_start(min(channels, default=len(spec.convs) - 1))
-    live.new(FLOAT_BYTES * updated_parameters(spec, channels) + INDEX_BYTES * sum(channels.values()))
-    live.new(FLOAT_BYTES * updated_parameters(spec, channels) if lean else _whole_bytes(work, channels))
+    start = spec.block_start(min(extent.shares, default=len(spec.convs) - 1))
+    live.new(FLOAT_BYTES * updated_parameters(spec, extent) + _index_bytes(work, extent))
+    live.new(FLOAT_BYTES * updated_parameters(spec, extent) if lean else _whole_bytes(work, extent))
     live.moment(ONE_HOT_BYTES * work.support * work.ways)
     live.new(FLOAT_BYTES * (2 * work.ways * spec.feature_dim + work.support * work.ways))
     n = min(execution.alive, work.support, TOGETHER)
     live.new(FLOAT_BYTES * n * spec.feature_dim)
     features = replay.features(start, n)
-    tail = TailOnPaper(spec, start, start, channels, lean, n)
+    tail = TailOnPaper(spec, start, start, extent, lean, n)
     tail.forward(live, live.keep(features), taped=False)
     live.moment(2 * FLOAT_BYTES * n * (spec.feature_dim + work.ways))
     return live.peak
 
 
-def storage_bytes(work: Workload, channels: Channels, execution: Execution, inspection: Inspection | None) -> int:
+def storage_bytes(work: Workload, extent: Extent, execution: Execution, inspection: Inspection | None) -> int:
     """The most that is in files at once; 0 where features are kept in memory or nowhere."""
     filed = inspection is not None and inspection.execution.place is Place.FILE
     window = work.kept(inspection.start, 1) if filed and inspection is not None else 0
-    if not channels or execution.place is not Place.FILE:
+    if not extent or execution.place is not Place.FILE:
         return window
-    start = work.spec.block_start(min(channels))
+    start = work.spec.block_start(extent.first)
     clean = work.kept(start, 1)
     if inspection is not None and inspection.start == start and inspection.execution.place is not Place.NOWHERE:
         return window + work.kept(start, work.views)  # the clean features stay where they are

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from tinytrain_core.backbones.spec import BackboneSpec
+from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
 from tinytrain_core.engine.execution import Execution
+from tinytrain_core.engine.update import Extent, Update
 
 
 class Reason(Enum):
@@ -59,29 +60,31 @@ class UpdatePlan:
     """The chosen channels.
 
     Attributes:
-        channels: convolution index -> indices of its updated output channels, ascending.
+        updates: what is updated of each convolution, by its index.
         decisions: one for each convolution of the backbone, in order.
         inspection: the Fisher pass that it comes from; None where there was none.
         needed_bytes, needed_macs: where nothing fits, the least live memory, or the least backward MACs, that
             any layer would have needed.
+        adapters: blocks with a lite residual beside them, none before the earliest updated convolution.
     """
 
     spec: BackboneSpec
-    channels: Mapping[int, tuple[int, ...]]
+    updates: Mapping[int, Update]
     decisions: tuple[Decision, ...] = field(default=())
     inspection: Inspection | None = None
     needed_bytes: int = 0
     needed_macs: int = 0
+    adapters: tuple[int, ...] = ()
 
     @property
-    def counts(self) -> dict[int, int]:
-        """Convolution index -> how many output channels are updated, as the ledger takes it."""
-        return {index: len(chosen) for index, chosen in self.channels.items()}
+    def extent(self) -> Extent:
+        """How much is updated, as the ledger takes it."""
+        return Extent({i: update.share(self.spec.convs[i]) for i, update in self.updates.items()}, self.adapters)
 
     @property
     def first(self) -> int:
         """The earliest updated convolution; the plan must not be empty."""
-        return min(self.channels)
+        return min(self.updates)
 
     @property
     def tail_start(self) -> int:
@@ -101,8 +104,16 @@ class UpdatePlan:
 
 def prescribed(spec: BackboneSpec, indices: set[int]) -> UpdatePlan:
     """The plan of a method that updates all channels of given convolutions, whatever the task."""
-    channels = {index: tuple(range(spec.convs[index].out_channels)) for index in sorted(indices)}
-    decisions = tuple(
-        Decision(c.name, Reason.METHOD, c.out_channels if c.index in indices else 0, c.out_channels) for c in spec.convs
-    )
-    return UpdatePlan(spec, channels, decisions)
+    return as_prescribed(spec, {index: Update(every_output(spec.convs[index])) for index in sorted(indices)})
+
+
+def every_output(conv: ConvSpec) -> tuple[int, ...]:
+    """All output channels."""
+    return tuple(range(conv.out_channels))
+
+
+def as_prescribed(spec: BackboneSpec, updates: Mapping[int, Update], adapters: tuple[int, ...] = ()) -> UpdatePlan:
+    """The plan of a method that says what is updated, whatever the task."""
+    counts = {index: len(update.outputs) for index, update in updates.items()}
+    decisions = tuple(Decision(c.name, Reason.METHOD, counts.get(c.index, 0), c.out_channels) for c in spec.convs)
+    return UpdatePlan(spec, updates, decisions, adapters=adapters)

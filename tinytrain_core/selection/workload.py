@@ -21,6 +21,7 @@ class Workload:
         optimiser_copies: optimiser state, in copies of a trained value (Adam has 2).
         views: of the pool; 0 draws a fresh one for each step.
         precision: of kept features.
+        unlabelled: images without labels that a step has besides.
     """
 
     spec: BackboneSpec
@@ -29,11 +30,22 @@ class Workload:
     optimiser_copies: int = 2
     views: int = VIEWS
     precision: str = PRECISION
+    unlabelled: int = 0
 
     @property
     def embedding_bytes(self) -> int:
         """The embeddings of the support."""
         return FLOAT_BYTES * self.support * self.spec.feature_dim
+
+    @property
+    def step_images(self) -> int:
+        """All images of a step."""
+        return 2 * self.support + self.unlabelled
+
+    @property
+    def step_embedding_bytes(self) -> int:
+        """The embeddings of all images of a step."""
+        return FLOAT_BYTES * self.step_images * self.spec.feature_dim
 
     def kept(self, at: int, copies: int) -> int:
         """Bytes of `copies` supports' features at the input of convolution `at`, in memory or in a file."""
@@ -42,4 +54,4 @@ class Workload:
     def head_bytes(self) -> int:
         """Transients of the loss and its gradients by the embeddings."""
         prototypes = FLOAT_BYTES * self.ways * self.spec.feature_dim
-        return PROTOTYPE_COPIES * prototypes + HEAD_BYTES_PER_LOGIT * self.support * self.ways
+        return PROTOTYPE_COPIES * prototypes + HEAD_BYTES_PER_LOGIT * (self.support + self.unlabelled) * self.ways

@@ -1,7 +1,7 @@
 """What every method is: a name, the number that reports carry, and a plan for a problem."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.engine.support import CleanFeatures, Task
@@ -17,12 +17,14 @@ class Problem:
     Attributes:
         clean: features of the task's support; what a method computes of them stays known to the training.
         work: what a step works on.
+        seed: of what a method draws.
     """
 
     clean: CleanFeatures
     task: Task
     budget: Budget
     work: Workload
+    seed: int = 0
 
     @property
     def backbone(self) -> Backbone:
@@ -30,18 +32,19 @@ class Problem:
 
 
 class Method(Protocol):
-    """A way to choose what is updated."""
+    """A way to choose what is updated: to be subclassed, with its options as the fields of a frozen dataclass.
 
-    @property
-    def name(self) -> str: ...
+    Attributes:
+        name: of [a-z0-9_], by which it is asked for.
+        number: that reports carry; 50 to 99 are for methods from outside this package.
+        adapts: whether it is meant to update anything.
+        transductive: whether it learns from the images that are to be classified as well, without their labels.
+    """
 
-    @property
-    def number(self) -> int: ...
-
-    @property
-    def adapts(self) -> bool:
-        """Whether the method is meant to update anything."""
-        ...
+    name: ClassVar[str]
+    number: ClassVar[int]
+    adapts: ClassVar[bool] = True
+    transductive: ClassVar[bool] = False
 
     def plan(self, problem: Problem) -> UpdatePlan:
         """Choose; an empty plan means that nothing is to be, or can be, updated."""

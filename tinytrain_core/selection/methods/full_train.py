@@ -1,15 +1,18 @@
 """`full_train`: every weight of the backbone."""
 
-from tinytrain_core.selection.methods.base import Problem
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinytrain_core.selection.methods.base import Method, Problem
 from tinytrain_core.selection.plan import UpdatePlan, prescribed
 
 
-class FullTrain:
+@dataclass(frozen=True)
+class FullTrain(Method):
     """The paper's FullTrain baseline."""
 
-    name = "full_train"
-    number = 3
-    adapts = True
+    name: ClassVar[str] = "full_train"
+    number: ClassVar[int] = 3
 
     def plan(self, problem: Problem) -> UpdatePlan:
         spec = problem.backbone.spec

@@ -1,15 +1,18 @@
 """`last_layer`: the last convolution, all channels; the prototype head has no weights to train."""
 
-from tinytrain_core.selection.methods.base import Problem
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinytrain_core.selection.methods.base import Method, Problem
 from tinytrain_core.selection.plan import UpdatePlan, prescribed
 
 
-class LastLayer:
+@dataclass(frozen=True)
+class LastLayer(Method):
     """The paper's LastLayer baseline."""
 
-    name = "last_layer"
-    number = 2
-    adapts = True
+    name: ClassVar[str] = "last_layer"
+    number: ClassVar[int] = 2
 
     def plan(self, problem: Problem) -> UpdatePlan:
         spec = problem.backbone.spec

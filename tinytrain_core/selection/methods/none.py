@@ -1,15 +1,19 @@
 """`none`: no adaptation; the support only makes the prototypes."""
 
-from tinytrain_core.selection.methods.base import Problem
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tinytrain_core.selection.methods.base import Method, Problem
 from tinytrain_core.selection.plan import UpdatePlan, prescribed
 
 
-class NoAdaptation:
+@dataclass(frozen=True)
+class NoAdaptation(Method):
     """The base backbone as it is."""
 
-    name = "none"
-    number = 1
-    adapts = False
+    name: ClassVar[str] = "none"
+    number: ClassVar[int] = 1
+    adapts: ClassVar[bool] = False
 
     def plan(self, problem: Problem) -> UpdatePlan:
         return prescribed(problem.backbone.spec, set())

@@ -5,41 +5,79 @@ and a greedy fit under the device's memory and compute budget.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from tinytrain_core.selection.criterion import assemble, fit, scores
+from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.selection.criterion import Score, assemble, fit, scores
 from tinytrain_core.selection.fisher import fisher_potential
 from tinytrain_core.selection.footprint import inspection_footprint
-from tinytrain_core.selection.methods.base import Problem
+from tinytrain_core.selection.methods.base import Method, Problem
+from tinytrain_core.selection.methods.channels import Ranking, calibration, choose
 from tinytrain_core.selection.plan import Decision, Inspection, Reason, UpdatePlan
 
 WINDOW_BLOCKS = 6
+RATIO = 1 / 2
+LEAST_RATIO = 1 / 8
+SELECTIONS = ("dynamic", "static")
 
 
 @dataclass(frozen=True)
-class TinyTrain:
+class TinyTrain(Method):
     """The paper's method.
 
     Attributes:
-        window_blocks: how many blocks, from the end, the Fisher pass inspects at most.
+        window_blocks: how many blocks, from the end, the Fisher pass inspects at most; 0 is all of them.
+        ratio: of the output channels of a chosen layer that are updated; where they do not fit, half as many, down to
+            an eighth.
+        channels: which of them: those of largest Fisher potential (fisher), of largest weights (l2), or any (random).
+        score: what layers are ranked by: paper, no_macs or potential (`criterion.Score`).
+        selection: dynamic chooses for the task at hand; static once for all, for a task of embedded glyphs.
     """
 
     window_blocks: int = WINDOW_BLOCKS
-    name = "tinytrain"
-    number = 8
-    adapts = True
+    ratio: float = RATIO
+    channels: str = Ranking.FISHER.value
+    score: str = Score.PAPER.value
+    selection: str = SELECTIONS[0]
+    name: ClassVar[str] = "tinytrain"
+    number: ClassVar[int] = 8
+
+    def __post_init__(self) -> None:
+        known = {"channels": tuple(Ranking), "score": tuple(Score), "selection": SELECTIONS}
+        for option, values in known.items():
+            if getattr(self, option) not in values:
+                raise ConfigurationError(
+                    f"{self.name}: {option} is {getattr(self, option)!r}, not {' or '.join(values)}"
+                )
+        if self.window_blocks < 0 or not 0 < self.ratio <= 1:
+            raise ConfigurationError(f"{self.name}: a window of {self.window_blocks} blocks, a ratio of {self.ratio:g}")
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """The ratios to try, the largest first."""
+        tried = [self.ratio]
+        while tried[-1] / 2 >= LEAST_RATIO:
+            tried.append(tried[-1] / 2)
+        return tuple(tried)
 
     def plan(self, problem: Problem) -> UpdatePlan:
-        work, budget = problem.work, problem.budget
         inspection = self.inspection(problem)
         if inspection is None:
             return self._nothing_fits(problem)
-        potential = fisher_potential(problem.clean, problem.task, inspection.start, inspection.execution)
-        counts, ranked = fit(work, scores(work.spec, potential), budget, inspection)
-        return assemble(work.spec, potential, counts, ranked, inspection)
+        return self._fitted(problem, inspection)
+
+    def _fitted(self, problem: Problem, inspection: Inspection) -> UpdatePlan:
+        work, looked_at = problem.work, problem if self.selection == SELECTIONS[0] else calibration(problem)
+        potential = fisher_potential(looked_at.clean, looked_at.task, inspection.start, inspection.execution)
+        inspected = inspection if looked_at is problem else None
+        scored = scores(work.spec, potential, Score(self.score))
+        counts, ranked = fit(work, scored, problem.budget, inspected, self.ratios)
+        chosen = choose(Ranking(self.channels), problem, potential, counts)
+        return assemble(work.spec, potential, chosen, ranked, inspected)
 
     def inspection(self, problem: Problem) -> Inspection | None:
         """The widest window whose Fisher pass fits the memory; None if even one block's does not."""
-        for blocks in range(self.window_blocks, 0, -1):
+        for blocks in range(self.window_blocks or problem.work.spec.blocks + 1, 0, -1):
             start = problem.work.spec.window_start(blocks)
             footprint = inspection_footprint(problem.work, start, problem.budget)
             if footprint.fits(problem.budget):

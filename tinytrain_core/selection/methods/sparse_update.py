@@ -1,0 +1,131 @@
+"""`sparse_update`: a scheme that is fixed before any task is seen (Lin et al. 2022, "On-Device Training Under 256KB").
+
+Biases of the last convolutions, and of some convolutions the weights from those input channels whose weights have the
+largest norm.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import ClassVar
+
+import yaml
+
+from tinytrain_core.backbones.folding import Backbone
+from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
+from tinytrain_core.engine.update import Update
+from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.selection.methods.base import Method, Problem
+from tinytrain_core.selection.plan import UpdatePlan, as_prescribed, every_output
+
+DEFAULT_SCHEMES = {"mcunet-5fps": "99kb", "mbv2-w0.35": "99kb", "proxyless-w0.3": "98kb"}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What is updated of an architecture.
+
+    Attributes:
+        biases: of the last so many convolutions.
+        weights: convolution index -> the share of its input channels.
+    """
+
+    biases: int
+    weights: Mapping[int, float]
+
+    def __str__(self) -> str:
+        """As the method takes it: `biases=22,weights=21x1+36x0.125`."""
+        return f"biases={self.biases},weights=" + "+".join(f"{i}x{share:g}" for i, share in self.weights.items())
+
+
+@lru_cache
+def published_schemes() -> dict[str, dict[str, Scheme]]:
+    """The schemes that their authors published, by architecture and name."""
+    raw = yaml.safe_load((files(__package__) / "sparse_update.yaml").read_text())
+    return {name: {key: Scheme(**entry) for key, entry in schemes.items()} for name, schemes in raw.items()}
+
+
+def published_scheme(architecture: str, name: str = "") -> Scheme:
+    """One published scheme; by default the one of about 99 kB.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    schemes = published_schemes().get(architecture, {})
+    chosen = name or DEFAULT_SCHEMES.get(architecture, "")
+    if chosen not in schemes:
+        known = ", ".join(schemes) or "none: search one with `tinytrain-sim sparse-search`"
+        raise ConfigurationError(
+            f"SparseUpdate has no scheme {chosen!r} for {architecture}; the known ones are {known}"
+        )
+    return schemes[chosen]
+
+
+def parse_weights(text: str) -> dict[int, float]:
+    """`21x1+36x0.125` as convolution index -> share of its input channels.
+
+    Raises:
+        ConfigurationError: it is not of that form.
+    """
+    try:
+        pairs = [part.split("x") for part in text.split("+") if part]
+        return {int(index): float(share) for index, share in pairs}
+    except ValueError:
+        raise ConfigurationError(f"weights {text!r} are not of the form 21x1+36x0.125") from None
+
+
+@dataclass(frozen=True)
+class SparseUpdate(Method):
+    """The paper's SparseUpdate baseline.
+
+    Attributes:
+        scheme: a published one by name, as 99kb.
+        biases, weights: a scheme of your own instead; `weights` as 21x1+36x0.125.
+    """
+
+    scheme: str = ""
+    biases: int = 0
+    weights: str = ""
+    name: ClassVar[str] = "sparse_update"
+    number: ClassVar[int] = 7
+
+    def scheme_for(self, spec: BackboneSpec) -> Scheme:
+        """The scheme of an architecture.
+
+        Raises:
+            ConfigurationError: there is none, or it names convolutions that are not there.
+        """
+        own = bool(self.biases or self.weights)
+        scheme = Scheme(self.biases, parse_weights(self.weights)) if own else published_scheme(spec.name, self.scheme)
+        most = len(spec.convs)
+        if not (0 <= scheme.biases <= most and all(0 <= i < most and 0 < r <= 1 for i, r in scheme.weights.items())):
+            raise ConfigurationError(f"the scheme {scheme} does not fit the {most} convolutions of {spec.name}")
+        return scheme
+
+    def plan(self, problem: Problem) -> UpdatePlan:
+        return planned(problem.backbone, self.scheme_for(problem.backbone.spec))
+
+
+def planned(backbone: Backbone, scheme: Scheme) -> UpdatePlan:
+    """The plan that a scheme is for a backbone, whose weights say which input channels.
+
+    The feature mix, which the published networks lack, is not counted; its biases are updated where any are.
+    """
+    convs = backbone.spec.convs
+    counted = sum(conv.kind != "mix" for conv in convs)
+    updates = {c.index: Update(every_output(c), ()) for c in convs[counted - scheme.biases :] if scheme.biases}
+    for index, share in scheme.weights.items():
+        updates[index] = _weights(backbone, convs[index], share)
+    return as_prescribed(backbone.spec, dict(sorted(updates.items())))
+
+
+def _weights(backbone: Backbone, conv: ConvSpec, share: float) -> Update:
+    """The update of one convolution; a depthwise one's input channels are its output channels."""
+    weight = backbone.weights[conv.index]
+    norms = weight.square().flatten(1).sum(1) if conv.depthwise else weight.square().sum((0, 2, 3))
+    count = max(1, round(share * conv.in_channels))
+    chosen = tuple(sorted(norms.argsort(descending=True, stable=True)[:count].tolist()))
+    if conv.depthwise:
+        return Update(chosen)
+    return Update(every_output(conv), None if count == conv.in_channels else chosen)
