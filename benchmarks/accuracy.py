@@ -5,33 +5,19 @@ For validation data, from which defaults are chosen: never for data that results
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.devices.profile import device_profile
 from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.fewshot.episodes import Episode, load_episode, sample_fixed
-from tinytrain_core.fewshot.sources import is_glyphs, open_source
+from tinytrain_core.fewshot.episodes import Episode
+from tinytrain_core.fewshot.example_tasks import example_task
 from tinytrain_core.personalise import personalise
-from tinytrain_core.seeds import Draw, generator
+from tinytrain_core.seeds import Draw
 from tinytrain_core.selection.cost import Budget, full_train_backward_macs
-from tinytrain_core.statistics import half_width
+from tinytrain_core.statistics import Mean, Paired, paired, share_below
 
-WAYS, SHOTS, QUERIES = 5, 5, 10
 UNLIMITED = 2**40
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean, and half of its 95 % interval."""
-
-    mean: float
-    interval: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Mean":
-        return cls(fmean(values), half_width(values))
 
 
 @dataclass(frozen=True)
@@ -46,7 +32,7 @@ class Effect:
 
     setting: str
     gain: Mean
-    difference: Mean
+    difference: Paired
     worse: float
 
 
@@ -67,13 +53,8 @@ def varied(settings: TrainingSettings, change: str) -> list[tuple[str, TrainingS
 
 
 def tasks(data: str, count: int, resolution: int, seed: int) -> list[Episode]:
-    """`count` 5-way 5-shot tasks of a source; of glyphs each in another writer's hand, as simulated users have."""
-    episodes = []
-    for number in range(count):
-        source = open_source(data, writer=number if is_glyphs(data) else None, seed=seed)
-        draws = sample_fixed(source, WAYS, SHOTS, QUERIES, generator(seed, Draw.VALIDATION, number))
-        episodes.append(load_episode(source, draws, resolution))
-    return episodes
+    """`count` validation tasks of a source."""
+    return [example_task(data, resolution, Draw.VALIDATION, seed, number) for number in range(count)]
 
 
 def budget_of(device: str, backbone: Backbone) -> Budget:
@@ -97,11 +78,6 @@ def effects(
             report = personalise(backbone, episode, budget, seed=number, settings=chosen).report
             found.append(100 * (report.accuracy_after - report.accuracy_before))
     return [
-        Effect(
-            name,
-            Mean.of(found),
-            Mean.of([a - b for a, b in zip(found, gains[0], strict=True)]),
-            sum(gain < 0 for gain in found) / len(found),
-        )
+        Effect(name, Mean.of(found), paired(found, gains[0]), share_below(found))
         for (name, _), found in zip(settings, gains, strict=True)
     ]

@@ -10,6 +10,7 @@ from rich.table import Table
 from benchmarks.accuracy import Effect
 from benchmarks.memory import DEVICE, DEVICE_BYTES, Peak
 from benchmarks.speed import Ratio, Spread, Whole
+from tinytrain_core.statistics import Mean, Paired
 
 KIB = 1024
 ENGINE, OTHER, TARGET = "#0f766e", "#b45309", "#ffffff"
@@ -55,14 +56,18 @@ def print_memory(console: Console, peaks: list[Peak]) -> None:
     console.print(table)
 
 
+def _points(found: Mean | Paired) -> str:
+    half = "" if found.interval is None else f" ± {found.interval:.2f}"
+    return f"{found.mean:+.2f}{half}"
+
+
 def print_effects(console: Console, effects: list[Effect], data: str, device: str, tasks: int) -> None:
     """Gains in points with 95 % intervals."""
     table = Table(title=f"{data}, budget of {device}, {tasks} tasks: points, 95 % intervals")
     for column in ("setting", "gain", f"beside {effects[0].setting}", "got worse"):
         table.add_column(column, justify="left" if column == "setting" else "right")
     for e in effects:
-        beside = f"{e.difference.mean:+.2f} ± {e.difference.interval:.2f}"
-        table.add_row(e.setting, f"{e.gain.mean:+.2f} ± {e.gain.interval:.2f}", beside, f"{100 * e.worse:.0f} %")
+        table.add_row(e.setting, _points(e.gain), _points(e.difference), f"{100 * e.worse:.0f} %")
     console.print(table)
 
 

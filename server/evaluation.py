@@ -17,7 +17,7 @@ from tinytrain_core.fewshot.frozen import frozen_accuracies
 from tinytrain_core.fewshot.sources import open_source
 from tinytrain_core.meta_training.settings import TaskShape
 from tinytrain_core.seeds import Draw, generator
-from tinytrain_core.statistics import half_width
+from tinytrain_core.statistics import paired
 
 VARIOUS = "various ways and shots"
 Progress = Callable[[str, int, int, Mapping[str, float]], None]
@@ -147,15 +147,8 @@ def _row(label: str, data: str, tasks: str, values: list[float], first: list[flo
     accuracy = Accuracy.of(values)
     if first is None:
         return Row(backbone=label, data=data, tasks=tasks, accuracy=accuracy)
-    gains = [value - other for value, other in zip(values, first, strict=True)]
-    return Row(
-        backbone=label,
-        data=data,
-        tasks=tasks,
-        accuracy=accuracy,
-        gain=sum(gains) / len(gains),
-        gain_interval=half_width(gains),
-    )
+    found = paired(values, first)
+    return Row(backbone=label, data=data, tasks=tasks, accuracy=accuracy, gain=found.mean, gain_interval=found.interval)
 
 
 def evaluate(candidates: list[Candidate], settings: EvaluationSettings, progress: Progress) -> Evaluation:

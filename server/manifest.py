@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -13,7 +12,7 @@ from tinytrain_core.errors import BackboneError
 from tinytrain_core.fewshot.sources import is_glyphs
 from tinytrain_core.meta_training.pool import ImagePool
 from tinytrain_core.meta_training.settings import MetaTrainingSettings, TrainingData
-from tinytrain_core.statistics import half_width
+from tinytrain_core.statistics import Mean
 
 GLYPHS_LICENCE = (
     "drawn from the DejaVu, STIX and Computer Modern fonts that matplotlib distributes; see its licence files"
@@ -36,7 +35,8 @@ class Accuracy(_Model):
     @staticmethod
     def of(accuracies: Sequence[float]) -> "Accuracy":
         """Of the accuracies of two or more episodes."""
-        return Accuracy(mean=fmean(accuracies), interval=half_width(accuracies), episodes=len(accuracies))
+        found = Mean.of(accuracies)
+        return Accuracy.model_validate({"mean": found.mean, "interval": found.interval, "episodes": found.count})
 
 
 class _Manifest(_Model):

@@ -19,6 +19,9 @@ from simulations.reporting.summary import summarise
 from simulations.reporting.table import as_json, print_table
 from simulations.run_folder import read_run, set_up, write_html
 from simulations.settings import FleetSettings, load_settings, parse_overrides
+from simulations.studies.accuracy_commands import ablation, table1
+from simulations.studies.cost_commands import figure1, table2
+from simulations.studies.search_commands import sparse_search
 from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue
 from tinytrain_core.selection.methods import METHODS
@@ -191,6 +194,10 @@ def report(
     Example: tinytrain-sim report demo
     """
     _show(folder, style, *_consoles(style))
+
+
+for study in (table1, table2, figure1, ablation, sparse_search):
+    app.command()(study)
 
 
 def main() -> None:

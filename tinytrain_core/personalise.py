@@ -1,6 +1,6 @@
 """The whole path of one device as one pure call: no network, no global seed, and no files but nameless ones."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -79,6 +79,9 @@ class _Personaliser:
         """The images to be classified, as far as the method learns from them."""
         return self.episode.query[: len(self.episode.query) if self.method.transductive else 0]
 
+    def _work(self, plan: UpdatePlan) -> Workload:
+        return replace(self.work, detached=plan.detached)
+
     def adapt(self, seed: int) -> _Adapted:
         """Choose and train."""
         device = self.backbone.weights[0].device
@@ -101,7 +104,7 @@ class _Personaliser:
         return plan, footprint
 
     def _footprint(self, plan: UpdatePlan) -> Footprint:
-        work, budget, inspection = self.work, self.budget, plan.inspection
+        work, budget, inspection = self._work(plan), self.budget, plan.inspection
         inspected = inspection_footprint(work, inspection.start, budget) if inspection else None
         memory, storage = (inspected.memory_bytes, inspected.storage_bytes) if inspected else (0, 0)
         if not plan.updates:
@@ -128,7 +131,7 @@ class _Personaliser:
 
     def adapted_fields(self, adapted: _Adapted) -> dict[str, object]:
         """What a plan costs; where there is none, what the least one would have needed."""
-        work, plan, footprint = self.work, adapted.plan, adapted.footprint
+        work, plan, footprint = self._work(adapted.plan), adapted.plan, adapted.footprint
         fields: dict[str, object] = {
             "live_memory_bytes": footprint.memory_bytes,
             "measured_memory_bytes": adapted.live.peak,
@@ -139,7 +142,8 @@ class _Personaliser:
         return fields | (self._plan_fields(adapted) if plan.updates else {})
 
     def _plan_fields(self, adapted: _Adapted) -> dict[str, object]:
-        work, plan, execution = self.work, adapted.plan, adapted.footprint.execution
+        plan, execution = adapted.plan, adapted.footprint.execution
+        work = self._work(plan)
         spec, extent = work.spec, plan.extent
         losses = adapted.training.losses if adapted.training else []
         training = training_macs(work, plan, execution, len(losses))
@@ -151,7 +155,7 @@ class _Personaliser:
             ],
             "samples_alive": execution.alive,
             "paper_memory_bytes": cost.paper_memory_bytes(spec, extent),
-            "backward_macs": cost.backward_macs(spec, extent),
+            "backward_macs": work.backward_macs(extent),
             "total_macs": inspection_macs(work, plan.inspection) + training,
             "loss_first": losses[0] if losses else 0.0,
             "loss_last": losses[-1] if losses else 0.0,

@@ -1,10 +1,12 @@
-"""The one interval of the project: the 95 % interval of a mean by Student's t."""
+"""Means with their 95 % intervals by Student's t, paired differences, and what became of the worst."""
 
 import math
 from collections.abc import Sequence
-from statistics import stdev
+from dataclasses import dataclass
+from statistics import fmean, stdev
 
 CONFIDENCE = 0.95
+WORST_SHARE = 10  # one in so many
 
 
 def half_width(values: Sequence[float]) -> float:
@@ -18,3 +20,76 @@ def half_width(values: Sequence[float]) -> float:
     spread = stdev(values)
     quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
     return quantile * spread / math.sqrt(len(values))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean of `count` independent values, and half its 95 % interval; one value alone has none."""
+
+    mean: float
+    interval: float | None
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Mean":
+        """Of one or more values.
+
+        Raises:
+            statistics.StatisticsError: there is none.
+        """
+        return cls(fmean(values), half_width(values) if len(values) > 1 else None, len(values))
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval does not reach to zero."""
+        return self.interval is not None and abs(self.mean) > self.interval
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The mean difference of `count` pairs, half its 95 % interval, and the p value; one pair alone has neither."""
+
+    mean: float
+    interval: float | None
+    p_value: float | None
+    count: int
+
+
+def paired(values: Sequence[float], others: Sequence[float]) -> Paired:
+    """`values` - `others`, pair by pair, and the two-sided paired t test of their being the same.
+
+    Raises:
+        ValueError: they are not as many, or none.
+    """
+    differences = [value - other for value, other in zip(values, others, strict=True)]
+    found = Mean.of(differences)
+    return Paired(found.mean, found.interval, _p_value(differences), found.count)
+
+
+def _p_value(differences: Sequence[float]) -> float | None:
+    from scipy.stats import t as student_t
+
+    if len(differences) < 2:
+        return None
+    if not any(differences):
+        return 1.0
+    error = stdev(differences) / math.sqrt(len(differences))
+    return float(2 * student_t.sf(abs(fmean(differences)) / error, len(differences) - 1)) if error else 0.0
+
+
+def worst_decile(values: Sequence[float]) -> float:
+    """The mean of the lowest tenth of one or more values, of one value at least.
+
+    Raises:
+        statistics.StatisticsError: there is none.
+    """
+    return fmean(sorted(values)[: max(len(values) // WORST_SHARE, 1)])
+
+
+def share_below(values: Sequence[float], threshold: float = 0.0) -> float:
+    """The share of one or more values that are strictly below the threshold.
+
+    Raises:
+        statistics.StatisticsError: there is none.
+    """
+    return fmean(value < threshold for value in values)

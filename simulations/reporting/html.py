@@ -3,17 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
-
-import jinja2
 
 from simulations.reporting import units
 from simulations.reporting.figures import NARROW, accuracy_figure, layers_figure, memory_figure
 from simulations.reporting.summary import ClassRow, Summary, latest, summarise, trained
 from simulations.reporting.svg import CLASS_COLOURS
 from simulations.reporting.table import cells
+from simulations.reporting.templates import template
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.report import PersonalisationReport
 
@@ -55,17 +52,11 @@ class Tile:
     tone: str = ""
 
 
-@lru_cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.from_string((files(__package__) / TEMPLATE).read_text())
-
-
 def verdict(row: ClassRow) -> tuple[str, str]:
     """What the paired difference says in one sentence, and its tone."""
     if row.gain is None:
         return "No device gave a result.", "bad"
-    if row.gain.low is None:
+    if row.gain.interval is None:
         return "One device alone has no interval.", ""
     if not row.gain.excludes_zero:
         return "The interval includes 0: this run shows no difference.", ""
@@ -126,7 +117,7 @@ def _task_note(reports: Sequence[PersonalisationReport]) -> str:
 def render_html(reports: Sequence[PersonalisationReport], facts: RunFacts, spec: BackboneSpec) -> str:
     """The page, from the run's reports alone and what `facts` says about it."""
     summary = summarise(reports)
-    return _template().render(
+    return template(TEMPLATE).render(
         facts=facts,
         summary=summary,
         tiles=_tiles(summary, reports),

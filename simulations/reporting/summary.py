@@ -14,40 +14,11 @@ from statistics import fmean
 from tinytrain_core.devices.profile import profile_by_number
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome, PersonalisationReport
-from tinytrain_core.statistics import half_width
+from tinytrain_core.statistics import Mean, share_below
 
 UNKNOWN_DEVICE = 0
 UNKNOWN_CLASS = "unknown class"
 WHOLE_FLEET = "whole fleet"
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over `n` devices and its 95 % interval, which one device alone does not have."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
-
-    @property
-    def half_width(self) -> float | None:
-        return None if self.high is None else self.high - self.mean
-
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
-
-
-def mean_of(values: Sequence[float]) -> Mean | None:
-    """The mean of one value for each device; None where there is no device."""
-    if not values:
-        return None
-    mean = fmean(values)
-    if len(values) == 1:
-        return Mean(mean, None, None, 1)
-    half = half_width(values)
-    return Mean(mean, mean - half, mean + half, len(values))
 
 
 @dataclass(frozen=True)
@@ -134,20 +105,26 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
+def _mean_of(values: Sequence[float]) -> Mean | None:
+    """Over devices; None where there is none."""
+    return Mean.of(values) if values else None
+
+
 def _class_row(profile: int, title: str, reports: Sequence[PersonalisationReport]) -> ClassRow:
     done, ran = evaluated(reports), trained(reports)
+    gains = [report.accuracy_after - report.accuracy_before for report in done]
     return ClassRow(
         profile=profile,
         title=title,
         devices=len(reports),
         failed=len(reports) - len(done),
-        before=mean_of([r.accuracy_before for r in done]),
-        after=mean_of([r.accuracy_after for r in done]),
-        gain=mean_of([r.accuracy_after - r.accuracy_before for r in done]),
-        worse_share=_mean([float(r.accuracy_after < r.accuracy_before) for r in done]),
+        before=_mean_of([r.accuracy_before for r in done]),
+        after=_mean_of([r.accuracy_after for r in done]),
+        gain=_mean_of(gains),
+        worse_share=share_below(gains) if gains else None,
         outcomes=_outcomes(reports),
-        updated_weights=mean_of([r.updated_weights for r in ran]),
-        updated_layers=mean_of([r.updated_layers for r in ran]),
+        updated_weights=_mean_of([r.updated_weights for r in ran]),
+        updated_layers=_mean_of([r.updated_layers for r in ran]),
         memory_budget_bytes=min((r.memory_budget_bytes for r in done), default=0),
         memory_share=max((_share(r.live_memory_bytes, r.memory_budget_bytes) for r in ran), default=None),
         measured_share=max((_share(r.measured_memory_bytes, r.live_memory_bytes) for r in ran), default=None),

@@ -1,7 +1,8 @@
-"""Matplotlib figures as SVG that belongs inside an HTML page: coloured by its style sheet, no ids that clash.
+"""Matplotlib figures as SVG: inside an HTML page coloured by its style sheet, without ids that clash; or as a file.
 
-Colours are drawn as placeholders that no picture uses, and then become CSS variables, so that one drawing
-serves light and dark. Text stays text. Prolog, metadata and namespaces go: HTML needs none of them.
+Colours are drawn as placeholders that no picture uses. In a page they become CSS variables, so that one drawing
+serves light and dark, and prolog, metadata and namespaces go: HTML needs none of them. In a file they become the
+style sheet's light colours. Text stays text.
 """
 
 import io
@@ -11,6 +12,8 @@ from html import escape
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from simulations.reporting.templates import light_colours
 
 INK, MUTED, GRID, ACCENT, WORSE, PAPER = (f"#0101{n:02x}" for n in range(1, 7))
 CLASS_COLOURS = tuple(f"#0202{n:02x}" for n in range(1, 9))
@@ -39,11 +42,19 @@ def class_colour(position: int) -> str:
     return CLASS_COLOURS[position % len(CLASS_COLOURS)]
 
 
-def _render(figure: Figure, name: str) -> str:
+def _render(figure: Figure, name: str, background: str = "none") -> str:
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(buffer, format="svg", facecolor=background, metadata={"Date": None})
     return buffer.getvalue()
+
+
+def to_file(figure: Figure, name: str) -> bytes:
+    """The figure as an SVG file of its own, on white."""
+    text, colours = _render(figure, name, PAPER), light_colours()
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, colours[variable])
+    return text.encode()
 
 
 def to_svg(figure: Figure, name: str, label: str) -> str:

@@ -1,6 +1,6 @@
 """Numbers as people read them: three significant digits and the unit that suits the size."""
 
-from simulations.reporting.summary import Mean
+from tinytrain_core.statistics import Mean
 
 NOTHING = "–"
 KIBI = 1024
@@ -49,11 +49,21 @@ def percent_text(share: float | None, digits: int = 0) -> str:
     return f"{100 * share:.{digits + nearly}f} %"
 
 
+def figure_text(value: float) -> str:
+    """Four significant digits of what has its unit in the head of its column, one after the point at least."""
+    return f"{value:.{1 if abs(value) >= 100 else 2 if abs(value) >= 10 else 3}f}"
+
+
+def change_text(share: float) -> str:
+    """A relative difference in per cent, signed."""
+    return f"{100 * share:+.1f} %".replace("-", "−")
+
+
 def accuracy_text(mean: Mean | None) -> str:
     """A mean accuracy in per cent with its half interval."""
     if mean is None:
         return NOTHING
-    half = "" if mean.half_width is None else f" ± {100 * mean.half_width:.1f}"
+    half = "" if mean.interval is None else f" ± {100 * mean.interval:.1f}"
     return f"{100 * mean.mean:.1f}{half}"
 
 
@@ -61,5 +71,5 @@ def gain_text(mean: Mean | None) -> str:
     """A mean difference in percentage points, signed, with its half interval."""
     if mean is None:
         return NOTHING
-    half = "" if mean.half_width is None else f" ± {100 * mean.half_width:.1f}"
+    half = "" if mean.interval is None else f" ± {100 * mean.interval:.1f}"
     return f"{100 * mean.mean:+.1f}{half}".replace("-", "−")

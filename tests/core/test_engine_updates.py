@@ -54,7 +54,11 @@ def lite_and_weights(backbone: Backbone) -> UpdatePlan:
     return as_prescribed(backbone.spec, {11: Update((0, 2)), 12: Update((0, 1), (3,))}, (block, block + 1))
 
 
-PLANS = {"partial": partial, "lite": lite, "lite and weights": lite_and_weights}
+def detached(backbone: Backbone) -> UpdatePlan:
+    return replace(partial(backbone), detached=True)
+
+
+PLANS = {"partial": partial, "lite": lite, "lite and weights": lite_and_weights, "detached": detached}
 
 
 class Reference:
@@ -111,6 +115,7 @@ class Reference:
             clean = scale_pixels(task.images, torch.float64)
             seen = clean.clone() if view is None else view.apply(clean.clone(), 0)
             prototypes = class_means(self.embed(clean), task.labels, task.ways)
+            prototypes = prototypes.detach() if self.plan.detached else prototypes
             loss = functional.cross_entropy(cosine_logits(self.embed(seen), prototypes, 10.0), task.labels)
             if len(task.unlabelled):
                 logits = cosine_logits(self.embed(scale_pixels(task.unlabelled, torch.float64)), prototypes, 10.0)

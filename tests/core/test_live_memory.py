@@ -63,7 +63,7 @@ def test_training(name: str, execution: Execution) -> None:
 
 
 @pytest.mark.parametrize("unlabelled", [0, 5])
-@pytest.mark.parametrize("kind", ["scheme", "lite", "last lite"])
+@pytest.mark.parametrize("kind", ["scheme", "lite", "last lite", "detached"])
 @pytest.mark.parametrize("name", backbone_names())
 def test_training_of_biases_inputs_and_branches(name: str, kind: str, unlabelled: int) -> None:
     backbone = random_backbone(load_spec(name))
@@ -73,9 +73,10 @@ def test_training_of_biases_inputs_and_branches(name: str, kind: str, unlabelled
         "scheme": planned(backbone, published_scheme(name)),
         "lite": with_branches(spec, blocks, 0),
         "last lite": with_branches(spec, blocks[-5:], first),
+        "detached": replace(some_plan(spec, 4), detached=True),
     }[kind]
     task = replace(some_task(128, SUPPORT), unlabelled=some_task(128, unlabelled + 1).images[:unlabelled])
-    work = Workload(spec, SUPPORT, WAYS, 2, 2, "half", unlabelled)
+    work = Workload(spec, SUPPORT, WAYS, 2, 2, "half", unlabelled, plan.detached)
     settings = TrainingSettings(2, 1e-3, "adam", ALWAYS, 2, "half")
     ways = Execution(12 + unlabelled, False, Place.MEMORY), Execution(1, True, Place.FILE)
     for execution in ways:

@@ -1,5 +1,4 @@
 import json
-import math
 import random
 
 import pytest
@@ -8,28 +7,13 @@ from rich.console import Console
 from simulations.reporting import units
 from simulations.reporting.figures import channel_shares
 from simulations.reporting.html import verdict
-from simulations.reporting.summary import UNKNOWN_CLASS, mean_of, summarise
+from simulations.reporting.summary import UNKNOWN_CLASS, summarise
 from simulations.reporting.table import as_json, plain_table, print_table
 from tests.simulations.fleets import make_report
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome, failure
-
-
-def test_an_interval_is_student_t_over_devices():
-    mean = mean_of([0.1, 0.2, 0.3, 0.4])
-    # s = sqrt(0.05 / 3), t(0.975, 3) = 3.182446
-    half = 3.182446 * math.sqrt(0.05 / 3) / 2
-    assert mean.mean == pytest.approx(0.25)
-    assert mean.high - mean.mean == pytest.approx(half, rel=1e-6)
-    assert mean.mean - mean.low == pytest.approx(half, rel=1e-6)
-
-
-def test_one_device_has_no_interval_and_none_has_no_mean():
-    alone = mean_of([0.5])
-    assert (alone.low, alone.high, alone.half_width) == (None, None, None)
-    assert not alone.excludes_zero
-    assert mean_of([]) is None
+from tinytrain_core.statistics import Mean
 
 
 def test_a_class_row_against_numbers_by_hand():
@@ -43,7 +27,7 @@ def test_a_class_row_against_numbers_by_hand():
     assert row.before.mean == pytest.approx(0.55)
     assert row.after.mean == pytest.approx(0.6)
     assert row.gain.mean == pytest.approx(0.05)
-    assert row.gain.half_width == pytest.approx(12.7062 * 0.15, rel=1e-4)  # t(0.975, 1) x s / sqrt(2)
+    assert row.gain.interval == pytest.approx(12.7062 * 0.15, rel=1e-4)  # t(0.975, 1) x s / sqrt(2)
     assert row.worse_share == 0.5
     assert row.outcomes == {"adapted": 1, "kept_base": 1, "failed": 1}
     assert row.memory_share == pytest.approx(0.9)
@@ -168,4 +152,4 @@ def test_numbers_as_text(text, expected):
 
 
 def test_a_loss_has_a_real_minus_sign():
-    assert units.gain_text(mean_of([-0.1, -0.1])) == "−10.0 ± 0.0"
+    assert units.gain_text(Mean.of([-0.1, -0.1])) == "−10.0 ± 0.0"

@@ -61,7 +61,7 @@ class SparseTrainer:
         settings: TrainingSettings,
         execution: Execution,
     ) -> None:
-        self.task, self.features, self.execution = task, features, execution
+        self.task, self.features, self.execution, self.detached = task, features, execution, plan.detached
         device = backbone.weights[0].device
         rows = {i: Chosen.of(update, device) for i, update in plan.updates.items()}
         branches = {block: initial(lite_shape(backbone.spec, block)) for block in plan.adapters}
@@ -76,10 +76,12 @@ class SparseTrainer:
 
     def _all_at_once(self, seen: StepView, live: LiveBytes | None) -> float:
         with watched(live):
-            tape = Tape()
-            embeddings = self.tail.forward(self.features.of_all(seen), tape)
+            n, tape = len(self.task.images) if self.detached else 0, Tape()
+            constant = self.tail.forward(self.features.of_step(seen, 0, n)) if n else None
+            embeddings = self.tail.forward(self.features.joined(seen, clean=not n), tape)
+            embeddings = embeddings if constant is None else torch.cat([constant, embeddings])
             loss = self._loss_(embeddings)
-            self._backward(tape, embeddings)
+            self._backward(tape, embeddings[n:])
         return loss
 
     def _one_by_one(self, seen: StepView, live: LiveBytes | None) -> float:
@@ -93,6 +95,8 @@ class SparseTrainer:
         with watched(live):
             loss = self._loss_(embeddings)
         for first, last in groups:
+            if self.detached and first < support:
+                continue
             with watched(live if first in watch else None):
                 tape = Tape()
                 self.tail.forward(features(first, last), tape)

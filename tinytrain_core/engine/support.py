@@ -153,10 +153,10 @@ class StepFeatures:
             return self._unlabelled.features(self.stop, first - 2 * n, last - 2 * n)
         return self._of_view(seen, first - n, last - n) if first >= n else self._clean.at(self.stop, first, last)
 
-    def of_all(self, seen: StepView) -> Tensor:
-        """Features (2 N + U, C, H, W) of all images of a step."""
+    def joined(self, seen: StepView, *, clean: bool) -> Tensor:
+        """Features (N + U, C, H, W) of a step's view and of the images without labels, behind N clean ones if asked."""
         n, extra = self._clean.images, len(self._unlabelled.images)
-        sides = [(0, n), (n, 2 * n), (2 * n, 2 * n + extra)]
+        sides = [(0, n if clean else 0), (n, 2 * n), (2 * n, 2 * n + extra)]
         return torch.cat([self.of_step(seen, first, last) for first, last in sides if last > first])
 
     def _of_view(self, seen: StepView, first: int, last: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
 from tinytrain_core.engine.update import rows, whole
-from tinytrain_core.selection.cost import Budget, backward_macs, paper_memory_bytes
+from tinytrain_core.selection.cost import Budget, paper_memory_bytes
 from tinytrain_core.selection.fisher import Potential
 from tinytrain_core.selection.footprint import least_footprint
 from tinytrain_core.selection.plan import Decision, Inspection, Reason, UpdatePlan
@@ -85,7 +85,7 @@ def try_plan(work: Workload, counts: dict[int, int], budget: Budget, inspection:
     """What updating `counts` whole output channels would cost at least, one image alive at a time."""
     extent = rows(work.spec, counts)
     least = least_footprint(work, extent, budget, inspection)
-    return Trial(least.memory_bytes, backward_macs(work.spec, extent), budget, paper_memory_bytes(work.spec, extent))
+    return Trial(least.memory_bytes, work.backward_macs(extent), budget, paper_memory_bytes(work.spec, extent))
 
 
 def fit(
@@ -138,6 +138,8 @@ def assemble(
     chosen: dict[int, tuple[int, ...]],
     ranked: dict[int, Decision],
     inspection: Inspection | None,
+    *,
+    detached: bool = False,
 ) -> UpdatePlan:
     """The plan, with a decision for every convolution of the backbone."""
     decisions = []
@@ -145,7 +147,7 @@ def assemble(
         outside = Reason.OUTSIDE_WINDOW if conv.index < potential.start else Reason.NO_POTENTIAL
         decisions.append(ranked.get(conv.index) or Decision(conv.name, outside, 0, conv.out_channels))
     if chosen:
-        return UpdatePlan(spec, whole(chosen), tuple(decisions), inspection)
+        return UpdatePlan(spec, whole(chosen), tuple(decisions), inspection, detached=detached)
     needed_bytes, needed_macs = (_least_asked(decisions, r) for r in (Reason.OVER_MEMORY, Reason.OVER_COMPUTE))
     return UpdatePlan(spec, {}, tuple(decisions), inspection, needed_bytes, needed_macs)
 

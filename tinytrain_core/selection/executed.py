@@ -36,7 +36,7 @@ def training_macs(work: Workload, plan: UpdatePlan, execution: Execution, steps:
     spec, extent = work.spec, plan.extent
     passes, again = (2, 3 * weight_gradient_macs(spec, extent)) if execution.lean else (1, 0)
     tail = _forward(work, plan.tail_start, len(spec.convs)) + branch_macs(spec, extent)
-    step = passes * tail + backward_macs(spec, extent) + again
-    unlabelled = passes * work.unlabelled * _forward(work, 0, plan.tail_start)
+    forward = work.step_images * tail + work.unlabelled * _forward(work, 0, plan.tail_start)
+    backward = work.taped_images * ((passes - 1) * tail + backward_macs(spec, extent) + again)
     prefix = work.support * _prefix_macs(work, plan, execution, steps)
-    return prefix + steps * (work.step_images * step + unlabelled)
+    return prefix + steps * (forward + backward)

@@ -5,6 +5,7 @@ and working copies; frozen weights and the images in storage are apart. Features
 storage.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 from tinytrain_core.engine.adapters import lite_shape
@@ -167,16 +168,20 @@ def training_bytes(work: Workload, extent: Extent, execution: Execution, inspect
 
 def _alive(work: Workload, execution: Execution) -> int:
     """Images of a step that are alive at once: a group of a lean pass is of one side."""
-    return min(execution.alive, work.support) if execution.lean else work.step_images
+    return min(execution.alive, work.support) if execution.lean else work.taped_images
 
 
 def _step(replay: _Replay, start: int, tail: TailOnPaper) -> None:
     """A step with all images alive: the two sides' features are joined."""
     live, work = replay.live, replay.work
     clean = replay.features(start, work.support)
+    if work.detached:
+        replace(tail, n=work.support).forward(live, clean, taped=False)
+        clean = Held(0)
+        live.new(work.embedding_bytes)
     seen = replay.features(start, work.support, view=True) if not work.views else replay.read(start, work.support)
     unlabelled = replay.unlabelled(start, work.unlabelled)
-    joined = live.new(FLOAT_BYTES * work.step_images * work.spec.convs[start].in_elements)
+    joined = live.new(FLOAT_BYTES * work.taped_images * work.spec.convs[start].in_elements)
     for side in (clean, seen, unlabelled):
         live.drop(side)
     tape = tail.forward(live, joined, taped=True)

@@ -1,7 +1,7 @@
 """What the rows of TinyTrain's Table 2 are sums of, as far as `cost` does not have it; and the sum that they leave out.
 
-The paper prints figures and no formulas: these were found by calculation. It charges FullTrain and TinyTL for a batch of
-100, the other methods for one image and for no saved activation.
+The paper prints figures and no formulas: these were found by calculation. It charges FullTrain and TinyTL for a batch
+of 100, the other methods for one image and for no saved activation.
 """
 
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec

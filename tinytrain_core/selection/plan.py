@@ -66,6 +66,7 @@ class UpdatePlan:
         needed_bytes, needed_macs: where nothing fits, the least live memory, or the least backward MACs, that
             any layer would have needed.
         adapters: blocks with a lite residual beside them, none before the earliest updated convolution.
+        detached: whether steps take the prototypes as constants, so that the clean support needs no way back.
     """
 
     spec: BackboneSpec
@@ -75,6 +76,7 @@ class UpdatePlan:
     needed_bytes: int = 0
     needed_macs: int = 0
     adapters: tuple[int, ...] = ()
+    detached: bool = False
 
     @property
     def extent(self) -> Extent:

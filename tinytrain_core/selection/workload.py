@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.engine.features import kept_bytes
 from tinytrain_core.engine.settings import PRECISION, VIEWS
-from tinytrain_core.selection.cost import FLOAT_BYTES
+from tinytrain_core.engine.update import Extent
+from tinytrain_core.selection.cost import FLOAT_BYTES, backward_macs
 
 HEAD_BYTES_PER_LOGIT = 40
 PROTOTYPE_COPIES = 4  # tensors of the size of all prototypes while the loss goes backwards
@@ -22,6 +23,7 @@ class Workload:
         views: of the pool; 0 draws a fresh one for each step.
         precision: of kept features.
         unlabelled: images without labels that a step has besides.
+        detached: whether steps take the prototypes as constants.
     """
 
     spec: BackboneSpec
@@ -31,6 +33,7 @@ class Workload:
     views: int = VIEWS
     precision: str = PRECISION
     unlabelled: int = 0
+    detached: bool = False
 
     @property
     def embedding_bytes(self) -> int:
@@ -41,6 +44,15 @@ class Workload:
     def step_images(self) -> int:
         """All images of a step."""
         return 2 * self.support + self.unlabelled
+
+    @property
+    def taped_images(self) -> int:
+        """The images of a step that go backwards."""
+        return self.step_images - (self.support if self.detached else 0)
+
+    def backward_macs(self, extent: Extent) -> int:
+        """Backward MACs of one step and image, on average over the images of a step."""
+        return backward_macs(self.spec, extent) * self.taped_images // self.step_images
 
     @property
     def step_embedding_bytes(self) -> int:

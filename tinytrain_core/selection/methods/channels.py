@@ -1,4 +1,4 @@
-"""Which channels of a chosen layer: by Fisher potential, by weight norm or at random; and the task of a static choice."""
+"""Which channels of a chosen layer: by potential, by weight norm or at random; and the task of a static choice."""
 
 from dataclasses import replace
 from enum import StrEnum

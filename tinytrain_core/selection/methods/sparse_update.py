@@ -14,8 +14,9 @@ import yaml
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
-from tinytrain_core.engine.update import Update
+from tinytrain_core.engine.update import Share, Update
 from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.selection.criterion import largest
 from tinytrain_core.selection.methods.base import Method, Problem
 from tinytrain_core.selection.plan import UpdatePlan, as_prescribed, every_output
 
@@ -75,6 +76,11 @@ def parse_weights(text: str) -> dict[int, float]:
         raise ConfigurationError(f"weights {text!r} are not of the form 21x1+36x0.125") from None
 
 
+def counted_convs(spec: BackboneSpec) -> tuple[ConvSpec, ...]:
+    """The convolutions that a scheme counts: all but the feature mix, which the published networks lack."""
+    return tuple(conv for conv in spec.convs if conv.kind != "mix")
+
+
 @dataclass(frozen=True)
 class SparseUpdate(Method):
     """The paper's SparseUpdate baseline.
@@ -107,25 +113,32 @@ class SparseUpdate(Method):
         return planned(problem.backbone, self.scheme_for(problem.backbone.spec))
 
 
+def scheme_shares(spec: BackboneSpec, scheme: Scheme) -> dict[int, Share]:
+    """How much of each convolution a scheme updates, whatever its weights are."""
+    first = len(counted_convs(spec)) - scheme.biases
+    shares = {c.index: Share(c.out_channels, 0) for c in spec.convs[first:] if scheme.biases}
+    for index, part in scheme.weights.items():
+        conv = spec.convs[index]
+        count = max(1, round(part * conv.in_channels))
+        shares[index] = Share(count, 1) if conv.depthwise else Share(conv.out_channels, count)
+    return shares
+
+
 def planned(backbone: Backbone, scheme: Scheme) -> UpdatePlan:
     """The plan that a scheme is for a backbone, whose weights say which input channels.
 
     The feature mix, which the published networks lack, is not counted; its biases are updated where any are.
     """
-    convs = backbone.spec.convs
-    counted = sum(conv.kind != "mix" for conv in convs)
-    updates = {c.index: Update(every_output(c), ()) for c in convs[counted - scheme.biases :] if scheme.biases}
-    for index, share in scheme.weights.items():
-        updates[index] = _weights(backbone, convs[index], share)
-    return as_prescribed(backbone.spec, dict(sorted(updates.items())))
+    spec = backbone.spec
+    shares = sorted(scheme_shares(spec, scheme).items())
+    return as_prescribed(spec, {i: _chosen(backbone, spec.convs[i], share) for i, share in shares})
 
 
-def _weights(backbone: Backbone, conv: ConvSpec, share: float) -> Update:
+def _chosen(backbone: Backbone, conv: ConvSpec, share: Share) -> Update:
     """The update of one convolution; a depthwise one's input channels are its output channels."""
     weight = backbone.weights[conv.index]
-    norms = weight.square().flatten(1).sum(1) if conv.depthwise else weight.square().sum((0, 2, 3))
-    count = max(1, round(share * conv.in_channels))
-    chosen = tuple(sorted(norms.argsort(descending=True, stable=True)[:count].tolist()))
-    if conv.depthwise:
-        return Update(chosen)
-    return Update(every_output(conv), None if count == conv.in_channels else chosen)
+    if conv.depthwise and share.inputs:
+        return Update(largest(weight.square().flatten(1).sum(1), share.outputs))
+    if share.inputs == conv.in_channels:
+        return Update(every_output(conv))
+    return Update(every_output(conv), largest(weight.square().sum((0, 2, 3)), share.inputs))

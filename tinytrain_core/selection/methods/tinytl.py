@@ -1,6 +1,6 @@
 """`tinytl`: biases and lite residuals, weights frozen (Cai et al. 2020); `adapter_drop`: without the first of them.
 
-AdapterDrop (Rueckle et al. 2021) leaves the adapters of the first layers out, and with them the way back to these layers.
+AdapterDrop (Rueckle et al. 2021) leaves the adapters of the first layers out, and with them the way back to these.
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ One backward pass over the support for the Fisher potential of the last blocks, 
 and a greedy fit under the device's memory and compute budget.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from tinytrain_core.errors import ConfigurationError
@@ -19,6 +19,7 @@ WINDOW_BLOCKS = 6
 RATIO = 1 / 2
 LEAST_RATIO = 1 / 8
 SELECTIONS = ("dynamic", "static")
+PROTOTYPES = ("attached", "detached")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class TinyTrain(Method):
         channels: which of them: those of largest Fisher potential (fisher), of largest weights (l2), or any (random).
         score: what layers are ranked by: paper, no_macs or potential (`criterion.Score`).
         selection: dynamic chooses for the task at hand; static once for all, for a task of embedded glyphs.
+        prototypes: detached takes them as constants in every step, so that half of the images need no way back and the
+            same compute reaches deeper.
     """
 
     window_blocks: int = WINDOW_BLOCKS
@@ -39,11 +42,12 @@ class TinyTrain(Method):
     channels: str = Ranking.FISHER.value
     score: str = Score.PAPER.value
     selection: str = SELECTIONS[0]
+    prototypes: str = PROTOTYPES[0]
     name: ClassVar[str] = "tinytrain"
     number: ClassVar[int] = 8
 
     def __post_init__(self) -> None:
-        known = {"channels": tuple(Ranking), "score": tuple(Score), "selection": SELECTIONS}
+        known = {"channels": tuple(Ranking), "score": tuple(Score), "selection": SELECTIONS, "prototypes": PROTOTYPES}
         for option, values in known.items():
             if getattr(self, option) not in values:
                 raise ConfigurationError(
@@ -67,13 +71,17 @@ class TinyTrain(Method):
         return self._fitted(problem, inspection)
 
     def _fitted(self, problem: Problem, inspection: Inspection) -> UpdatePlan:
-        work, looked_at = problem.work, problem if self.selection == SELECTIONS[0] else calibration(problem)
+        detached = self.prototypes == PROTOTYPES[1]
+        work, looked_at = (
+            replace(problem.work, detached=detached),
+            problem if self.selection == SELECTIONS[0] else calibration(problem),
+        )
         potential = fisher_potential(looked_at.clean, looked_at.task, inspection.start, inspection.execution)
         inspected = inspection if looked_at is problem else None
         scored = scores(work.spec, potential, Score(self.score))
         counts, ranked = fit(work, scored, problem.budget, inspected, self.ratios)
         chosen = choose(Ranking(self.channels), problem, potential, counts)
-        return assemble(work.spec, potential, chosen, ranked, inspected)
+        return assemble(work.spec, potential, chosen, ranked, inspected, detached=detached)
 
     def inspection(self, problem: Problem) -> Inspection | None:
         """The widest window whose Fisher pass fits the memory; None if even one block's does not."""
