@@ -20,11 +20,12 @@ from simulations.reporting.table import as_json, print_table
 from simulations.run_folder import read_run, set_up, write_html
 from simulations.settings import FleetSettings, load_settings, parse_overrides
 from simulations.studies.accuracy_commands import ablation, table1
+from simulations.studies.accuracy_options import MethodsFiles
 from simulations.studies.cost_commands import figure1, table2
 from simulations.studies.search_commands import sparse_search
 from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue
-from tinytrain_core.selection.methods import METHODS
+from tinytrain_core.selection.methods import METHODS, load_methods
 
 PROGRAM = "tinytrain-sim"
 INTERRUPTED = 130
@@ -139,6 +140,7 @@ def fleet(
     method: MethodName = None,
     seed: Seed = None,
     workers: Workers = None,
+    methods_files: MethodsFiles = None,
     out: Out = Path("runs/fleet"),
     override: Overrides = None,
     style: Style = Format.TABLE,
@@ -150,6 +152,8 @@ def fleet(
 
     Example: tinytrain-sim fleet --data omniglot.zip --devices 12 -o steps=20
     """
+    for file in methods_files or []:
+        load_methods(file)
     flags = _given(data=data, devices=devices, method=method, seed=seed, workers=workers)
     _run(load_settings(config, flags | parse_overrides(override or [])), out, style)
 

@@ -9,11 +9,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from client.config import Images
-from server.config import MAX_DEADLINE_S, KnownMethod, KnownOptimiser, KnownPrecision
+from server.config import MAX_DEADLINE_S, KnownOptimiser, KnownPrecision
 from tinytrain_core.devices.profile import device_profile
 from tinytrain_core.engine.settings import LEARNING_RATE, MAX_VIEWS, OPTIMISER, PRECISION, STEPS, VIEWS
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.wire import MAX_DEVICES_PER_NODE
+from tinytrain_core.selection.methods import checked_spec
+from tinytrain_core.wire import MAX_DEVICES_PER_NODE, METHOD_PATTERN
 
 MAX_DEVICES = 10_000
 DEMO = "demo"
@@ -47,7 +48,7 @@ class FleetSettings(BaseModel):
     shots: Images
     holdout: Images
     backbone: str
-    method: KnownMethod
+    method: str = Field(pattern=METHOD_PATTERN)
     steps: int = Field(STEPS, ge=0, le=10_000)
     learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
     optimiser: KnownOptimiser = OPTIMISER
@@ -114,7 +115,7 @@ def build_settings(raw: Mapping[str, Any]) -> FleetSettings:
 
     Raises:
         ConfigurationError: an unknown key, a wrong type or a value out of range, with its key; an unknown
-            device class, method or optimiser.
+            device class or optimiser. Whether there is the method is not asked: a run is read where it is not.
     """
     try:
         return FleetSettings.model_validate(demo_defaults() | dict(raw))
@@ -137,11 +138,14 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     """Settings from a YAML file and overrides, the latter stronger, on top of the demo's.
 
     Raises:
-        ConfigurationError: there is no such file, it is not YAML in UTF-8, or as `build_settings`.
+        ConfigurationError: there is no such file, it is not YAML in UTF-8, the method is unknown, or as
+            `build_settings`.
     """
     raw: dict[str, Any] = {}
     if config is not None:
         if not config.is_file():
             raise ConfigurationError(f"no configuration file at {config}")
         raw = _read_yaml(_text(config), str(config))
-    return build_settings(raw | dict(overrides or {}))
+    settings = build_settings(raw | dict(overrides or {}))
+    checked_spec(settings.method)
+    return settings

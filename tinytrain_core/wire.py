@@ -24,6 +24,7 @@ BACKBONE_ARRAY = "file"
 PROFILE_RECORD = "profile"
 REPORT_RECORD = re.compile(r"^device-(0|[1-9][0-9]{0,3})$")
 MAX_DEVICES_PER_NODE = 1000
+METHOD_PATTERN = r"^[a-z0-9_]{1,32}(:[a-z0-9_.=,+]{1,200})?$"  # a name, and options
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -56,7 +57,7 @@ class PersonaliseRequest(_Message):
     digest: Digest
     round: int = Field(0, ge=0, lt=2**31)
     seed: int = Field(0, ge=0, lt=2**31)
-    method: str = Field("tinytrain", pattern=r"^[a-z0-9_]{1,32}(:[a-z0-9_.=,+]{1,200})?$")
+    method: str = Field("tinytrain", pattern=METHOD_PATTERN)
     steps: int = Field(STEPS, ge=0, le=10_000)
     learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
     optimiser: str = Field(OPTIMISER, pattern=r"^[a-z0-9_]{1,32}$")
