@@ -53,7 +53,7 @@ class Arm(BaseModel):
 
     @property
     def is_tinytrain(self) -> bool:
-        return self.method.partition(":")[0] == TINYTRAIN
+        return self.method.startswith(TINYTRAIN)
 
     def on(self, training: Training) -> "Arm":
         """The same on backbones of another training."""

@@ -11,6 +11,7 @@ from tests.conftest import SMALL_ROWS, random_backbone
 from tests.core.test_engine import some_task
 from tinytrain_core.backbones.spec import backbone_names, load_spec, spec_from_rows
 from tinytrain_core.engine.features import Shelf
+from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.engine.support import CleanFeatures
 from tinytrain_core.engine.update import Update
 from tinytrain_core.errors import ConfigurationError
@@ -23,10 +24,12 @@ from tinytrain_core.selection.methods import METHODS, Method, Problem, load_meth
 from tinytrain_core.selection.methods.registry import FILES_VARIABLE
 from tinytrain_core.selection.methods.sparse_update import Scheme, SparseUpdate, planned, published_schemes
 from tinytrain_core.selection.methods.tinytrain import TinyTrain
+from tinytrain_core.selection.plan import Reason
 from tinytrain_core.selection.scheme_memory import KIB, scheme_bytes
 from tinytrain_core.selection.workload import Workload
 
 SMALL = spec_from_rows(SMALL_ROWS)
+SHORT = TrainingSettings(steps=2)
 PLENTY = Budget(UNLIMITED, 10**12)
 OUTSIDE = '''
 from dataclasses import dataclass
@@ -224,3 +227,35 @@ def test_a_file_that_cannot_be_run_says_so(tmp_path: Path, monkeypatch: pytest.M
         file.write_text(text)
     with pytest.raises(ConfigurationError, match=r"broken.*\.py cannot be loaded"):
         load_methods(file)
+
+
+@pytest.mark.parametrize("name", backbone_names())
+def test_deep_reaches_deeper_within_the_same_budget(name: str) -> None:
+    """A device of 1 MiB, and the study's budget in the paper's ledger."""
+    backbone, task = random_backbone(load_spec(name)), some_task(128, 9)
+    spec = backbone.spec
+    whole = Episode(task.images, task.labels, task.images, task.labels, task.ways)
+    macs = int(0.15 * cost.full_train_backward_macs(spec))
+    for budget in (study_budget(spec), Budget(2**20, macs, 2**20)):
+        results = [personalise(backbone, whole, budget, m, settings=SHORT) for m in ("tinytrain", "tinytrain_deep")]
+        shallow, deep = (result.plan for result in results)
+        report = results[1].report
+        assert deep.first < shallow.first
+        assert set(deep.updates) == set(range(deep.first, len(spec.convs)))
+        assert {reason for d in deep.decisions if (reason := d.reason) is Reason.TAKEN}
+        assert report.backward_macs <= macs
+        assert cost.backward_macs(spec, deep.extent) <= 2 * macs
+        assert report.measured_memory_bytes <= 1.002 * report.live_memory_bytes <= 1.002 * budget.memory_bytes
+        if budget.paper_bytes is not None:
+            assert report.paper_memory_bytes <= budget.paper_bytes
+
+
+def test_deep_needs_compute_for_a_way_back() -> None:
+    little = problem(Budget(UNLIMITED, SMALL.convs[-1].macs // 4))
+    plan = method_by_name("tinytrain_deep").plan(little)
+    assert list(plan.updates) == [len(SMALL.convs) - 1]
+    nothing = method_by_name("tinytrain_deep").plan(problem(Budget(UNLIMITED, 10)))
+    assert not nothing.updates
+    assert nothing.needed_macs > 10
+    with pytest.raises(ConfigurationError, match="chain_share of 0"):
+        method_by_name("tinytrain_deep:chain_share=0")

@@ -117,3 +117,18 @@ def rows(spec: BackboneSpec, counts: Mapping[int, int]) -> Extent:
 def whole(channels: Mapping[int, tuple[int, ...]]) -> dict[int, Update]:
     """Updates of whole output channels."""
     return {index: Update(chosen) for index, chosen in channels.items()}
+
+
+def extent_of(spec: BackboneSpec, updates: Mapping[int, Update], adapters: tuple[int, ...] = ()) -> Extent:
+    """How much updates are."""
+    return Extent({index: update.share(spec.convs[index]) for index, update in updates.items()}, adapters)
+
+
+def biases(conv: ConvSpec) -> Update:
+    """The biases of a convolution."""
+    return Update(every_output(conv), ())
+
+
+def every_output(conv: ConvSpec) -> tuple[int, ...]:
+    """All output channels."""
+    return tuple(range(conv.out_channels))

@@ -7,21 +7,33 @@ taken in descending score. A layer pays for the dL/dx chain that it opens; one t
 at smaller channel ratios before it is given up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from torch import Tensor
 
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
-from tinytrain_core.engine.update import rows, whole
+from tinytrain_core.engine.update import NOTHING, Extent, Update, rows, whole
 from tinytrain_core.selection.cost import Budget, paper_memory_bytes
 from tinytrain_core.selection.fisher import Potential
 from tinytrain_core.selection.footprint import least_footprint
 from tinytrain_core.selection.plan import Decision, Inspection, Reason, UpdatePlan
 from tinytrain_core.selection.workload import Workload
 
-CHANNEL_RATIOS = (1 / 2, 1 / 4, 1 / 8)
+RATIO = 1 / 2
+LEAST_RATIO = 1 / 8
+
+
+def halvings(ratio: float) -> tuple[float, ...]:
+    """The channel ratios to try, from `ratio` down to an eighth."""
+    tried = [ratio]
+    while tried[-1] / 2 >= LEAST_RATIO:
+        tried.append(tried[-1] / 2)
+    return tuple(tried)
+
+
+CHANNEL_RATIOS = halvings(RATIO)
 
 
 @dataclass(frozen=True)
@@ -81,9 +93,11 @@ def rank(scored: dict[int, float]) -> list[int]:
     return sorted((i for i, s in scored.items() if s > 0), key=lambda i: (-scored[i], -i))
 
 
-def try_plan(work: Workload, counts: dict[int, int], budget: Budget, inspection: Inspection | None) -> Trial:
-    """What updating `counts` whole output channels would cost at least, one image alive at a time."""
-    extent = rows(work.spec, counts)
+def try_plan(
+    work: Workload, counts: dict[int, int], budget: Budget, inspection: Inspection | None, base: Extent = NOTHING
+) -> Trial:
+    """What updating `counts` whole output channels besides `base` would cost at least, one image alive at a time."""
+    extent = Extent({**base.shares, **rows(work.spec, counts).shares})
     least = least_footprint(work, extent, budget, inspection)
     return Trial(least.memory_bytes, work.backward_macs(extent), budget, paper_memory_bytes(work.spec, extent))
 
@@ -94,15 +108,19 @@ def fit(
     budget: Budget,
     inspection: Inspection | None = None,
     ratios: Sequence[float] = CHANNEL_RATIOS,
+    base: Extent = NOTHING,
 ) -> tuple[dict[int, int], dict[int, Decision]]:
     """Take layers greedily; all of them at once where all fit, which is the same and cheaper to find out.
+
+    Args:
+        base: what is updated anyway.
 
     Returns:
         Updated channels by convolution, and the decision for every ranked convolution.
     """
     convs, ranked = work.spec.convs, rank(scored)
     everything = {index: _share(convs[index], ratios[0]) for index in ranked}
-    trial = try_plan(work, everything, budget, inspection)
+    trial = try_plan(work, everything, budget, inspection, base)
     if everything and trial.fits:
         return everything, {i: trial.decision(convs[i], n, scored[i]) for i, n in everything.items()}
     counts: dict[int, int] = {}
@@ -110,7 +128,7 @@ def fit(
     for index in ranked:
         for ratio in ratios:
             n = _share(convs[index], ratio)
-            trial = try_plan(work, counts | {index: n}, budget, inspection)
+            trial = try_plan(work, counts | {index: n}, budget, inspection, base)
             decisions[index] = trial.decision(convs[index], n, scored[index])
             if trial.fits:
                 counts[index] = n
@@ -139,15 +157,21 @@ def assemble(
     ranked: dict[int, Decision],
     inspection: Inspection | None,
     *,
+    base: Mapping[int, Update] | None = None,
     detached: bool = False,
 ) -> UpdatePlan:
-    """The plan, with a decision for every convolution of the backbone."""
+    """The plan, with a decision for every convolution of the backbone.
+
+    Args:
+        base: what is updated of the convolutions that are not chosen.
+    """
     decisions = []
     for conv in spec.convs:
         outside = Reason.OUTSIDE_WINDOW if conv.index < potential.start else Reason.NO_POTENTIAL
         decisions.append(ranked.get(conv.index) or Decision(conv.name, outside, 0, conv.out_channels))
     if chosen:
-        return UpdatePlan(spec, whole(chosen), tuple(decisions), inspection, detached=detached)
+        updates = dict(sorted({**(base or {}), **whole(chosen)}.items()))
+        return UpdatePlan(spec, updates, tuple(decisions), inspection, detached=detached)
     needed_bytes, needed_macs = (_least_asked(decisions, r) for r in (Reason.OVER_MEMORY, Reason.OVER_COMPUTE))
     return UpdatePlan(spec, {}, tuple(decisions), inspection, needed_bytes, needed_macs)
 

@@ -6,7 +6,7 @@ from enum import Enum
 
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
 from tinytrain_core.engine.execution import Execution
-from tinytrain_core.engine.update import Extent, Update
+from tinytrain_core.engine.update import Extent, Update, every_output, extent_of
 
 
 class Reason(Enum):
@@ -14,6 +14,8 @@ class Reason(Enum):
 
     TAKEN = "taken"
     METHOD = "as the method prescribes"
+    SOME_INPUTS = "weights from some input channels, as the method prescribes"
+    BIASES = "biases only, as the method prescribes"
     OUTSIDE_WINDOW = "outside the inspection window"
     NO_POTENTIAL = "no Fisher potential"
     OVER_MEMORY = "over the memory budget"
@@ -81,7 +83,7 @@ class UpdatePlan:
     @property
     def extent(self) -> Extent:
         """How much is updated, as the ledger takes it."""
-        return Extent({i: update.share(self.spec.convs[i]) for i, update in self.updates.items()}, self.adapters)
+        return extent_of(self.spec, self.updates, self.adapters)
 
     @property
     def first(self) -> int:
@@ -109,13 +111,14 @@ def prescribed(spec: BackboneSpec, indices: set[int]) -> UpdatePlan:
     return as_prescribed(spec, {index: Update(every_output(spec.convs[index])) for index in sorted(indices)})
 
 
-def every_output(conv: ConvSpec) -> tuple[int, ...]:
-    """All output channels."""
-    return tuple(range(conv.out_channels))
-
-
 def as_prescribed(spec: BackboneSpec, updates: Mapping[int, Update], adapters: tuple[int, ...] = ()) -> UpdatePlan:
     """The plan of a method that says what is updated, whatever the task."""
-    counts = {index: len(update.outputs) for index, update in updates.items()}
-    decisions = tuple(Decision(c.name, Reason.METHOD, counts.get(c.index, 0), c.out_channels) for c in spec.convs)
+    decisions = tuple(_prescription(conv, updates.get(conv.index, Update(()))) for conv in spec.convs)
     return UpdatePlan(spec, updates, decisions, adapters=adapters)
+
+
+def _prescription(conv: ConvSpec, update: Update) -> Decision:
+    reason = Reason.METHOD
+    if update.outputs and update.inputs is not None:
+        reason = Reason.SOME_INPUTS if update.inputs else Reason.BIASES
+    return Decision(conv.name, reason, len(update.outputs), conv.out_channels)

@@ -22,6 +22,7 @@ from tinytrain_core.selection.methods.none import NoAdaptation
 from tinytrain_core.selection.methods.sparse_update import SparseUpdate
 from tinytrain_core.selection.methods.tinytl import AdapterDrop, TinyTL
 from tinytrain_core.selection.methods.tinytrain import TinyTrain
+from tinytrain_core.selection.methods.tinytrain_deep import TinyTrainDeep
 from tinytrain_core.selection.methods.transductive import Transductive
 
 FILES_VARIABLE = "TINYTRAIN_METHODS"
@@ -37,6 +38,7 @@ BUILT_IN: tuple[type[Method], ...] = (
     Transductive,
     SparseUpdate,
     TinyTrain,
+    TinyTrainDeep,
 )
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in BUILT_IN}
 

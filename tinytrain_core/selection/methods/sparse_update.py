@@ -14,11 +14,11 @@ import yaml
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
-from tinytrain_core.engine.update import Share, Update
+from tinytrain_core.engine.update import Share, Update, every_output
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.selection.criterion import largest
 from tinytrain_core.selection.methods.base import Method, Problem
-from tinytrain_core.selection.plan import UpdatePlan, as_prescribed, every_output
+from tinytrain_core.selection.plan import UpdatePlan, as_prescribed
 
 DEFAULT_SCHEMES = {"mcunet-5fps": "99kb", "mbv2-w0.35": "99kb", "proxyless-w0.3": "98kb"}
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinytrain_core.backbones.spec import BackboneSpec
-from tinytrain_core.engine.update import Update
+from tinytrain_core.engine.update import biases
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.selection.methods.base import Method, Problem
-from tinytrain_core.selection.plan import UpdatePlan, as_prescribed, every_output
+from tinytrain_core.selection.plan import UpdatePlan, as_prescribed
 
 
 def adapted_blocks(spec: BackboneSpec) -> tuple[int, ...]:
@@ -20,7 +20,7 @@ def adapted_blocks(spec: BackboneSpec) -> tuple[int, ...]:
 
 def with_branches(spec: BackboneSpec, blocks: tuple[int, ...], first: int) -> UpdatePlan:
     """Lite residuals beside `blocks`, and all biases from convolution `first` on."""
-    return as_prescribed(spec, {c.index: Update(every_output(c), ()) for c in spec.convs[first:]}, blocks)
+    return as_prescribed(spec, {c.index: biases(c) for c in spec.convs[first:]}, blocks)
 
 
 @dataclass(frozen=True)

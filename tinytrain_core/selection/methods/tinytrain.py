@@ -7,17 +7,18 @@ and a greedy fit under the device's memory and compute budget.
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from tinytrain_core.backbones.spec import BackboneSpec
+from tinytrain_core.engine.update import Update, extent_of
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.selection.criterion import Score, assemble, fit, scores
+from tinytrain_core.selection.criterion import RATIO, Score, assemble, fit, halvings, scores
 from tinytrain_core.selection.fisher import fisher_potential
 from tinytrain_core.selection.footprint import inspection_footprint
 from tinytrain_core.selection.methods.base import Method, Problem
 from tinytrain_core.selection.methods.channels import Ranking, calibration, choose
 from tinytrain_core.selection.plan import Decision, Inspection, Reason, UpdatePlan
+from tinytrain_core.selection.workload import Workload
 
 WINDOW_BLOCKS = 6
-RATIO = 1 / 2
-LEAST_RATIO = 1 / 8
 SELECTIONS = ("dynamic", "static")
 PROTOTYPES = ("attached", "detached")
 
@@ -56,14 +57,6 @@ class TinyTrain(Method):
         if self.window_blocks < 0 or not 0 < self.ratio <= 1:
             raise ConfigurationError(f"{self.name}: a window of {self.window_blocks} blocks, a ratio of {self.ratio:g}")
 
-    @property
-    def ratios(self) -> tuple[float, ...]:
-        """The ratios to try, the largest first."""
-        tried = [self.ratio]
-        while tried[-1] / 2 >= LEAST_RATIO:
-            tried.append(tried[-1] / 2)
-        return tuple(tried)
-
     def plan(self, problem: Problem) -> UpdatePlan:
         inspection = self.inspection(problem)
         if inspection is None:
@@ -71,26 +64,34 @@ class TinyTrain(Method):
         return self._fitted(problem, inspection)
 
     def _fitted(self, problem: Problem, inspection: Inspection) -> UpdatePlan:
-        detached = self.prototypes == PROTOTYPES[1]
-        work, looked_at = (
-            replace(problem.work, detached=detached),
-            problem if self.selection == SELECTIONS[0] else calibration(problem),
-        )
+        work, base = self._work(problem), self._base(problem.work.spec, inspection.start)
+        looked_at = problem if self.selection == SELECTIONS[0] else calibration(problem)
         potential = fisher_potential(looked_at.clean, looked_at.task, inspection.start, inspection.execution)
         inspected = inspection if looked_at is problem else None
         scored = scores(work.spec, potential, Score(self.score))
-        counts, ranked = fit(work, scored, problem.budget, inspected, self.ratios)
+        counts, ranked = fit(work, scored, problem.budget, inspected, halvings(self.ratio), extent_of(work.spec, base))
         chosen = choose(Ranking(self.channels), problem, potential, counts)
-        return assemble(work.spec, potential, chosen, ranked, inspected, detached=detached)
+        return assemble(work.spec, potential, chosen, ranked, inspected, base=base, detached=work.detached)
+
+    def _work(self, problem: Problem) -> Workload:
+        return replace(problem.work, detached=self.prototypes == PROTOTYPES[1])
+
+    def _base(self, spec: BackboneSpec, start: int) -> dict[int, Update]:
+        """What is updated whatever the potential is."""
+        return {}
 
     def inspection(self, problem: Problem) -> Inspection | None:
         """The widest window whose Fisher pass fits the memory; None if even one block's does not."""
         for blocks in range(self.window_blocks or problem.work.spec.blocks + 1, 0, -1):
             start = problem.work.spec.window_start(blocks)
             footprint = inspection_footprint(problem.work, start, problem.budget)
-            if footprint.fits(problem.budget):
+            if footprint.fits(problem.budget) and self._affords(problem, Inspection(start, footprint.execution)):
                 return Inspection(start, footprint.execution)
         return None
+
+    def _affords(self, problem: Problem, inspection: Inspection) -> bool:
+        """Whether there is enough left for anything behind this inspection."""
+        return True
 
     def _nothing_fits(self, problem: Problem) -> UpdatePlan:
         spec, budget = problem.work.spec, problem.budget
