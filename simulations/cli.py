@@ -13,6 +13,7 @@ from rich.console import Console
 
 from client.config import NODES_VARIABLE
 from simulations.engine import FLOWER_QUIET, run_fleet
+from simulations.options import Config, Data, Devices, MethodName, Out, Overrides, Seed, Style, Workers
 from simulations.population import NODES, class_counts
 from simulations.progress import progress
 from simulations.reporting.summary import summarise
@@ -25,7 +26,7 @@ from simulations.studies.cost_commands import figure1, table2
 from simulations.studies.search_commands import sparse_search
 from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue
-from tinytrain_core.selection.methods import METHODS, load_methods
+from tinytrain_core.selection.methods import load_methods
 
 PROGRAM = "tinytrain-sim"
 INTERRUPTED = 130
@@ -34,34 +35,11 @@ app = typer.Typer(
     help="Simulate a fleet of unequal devices: each personalises the same backbone within its own memory and "
     "compute, on images of its own, and reports numbers only.\n\n"
     "Start with `demo`: 24 devices on built-in images, a table and a page to look at. Then `fleet` with your own "
-    "images, method or mix of devices.",
+    "images, method or mix of devices. `table1`, `table2`, `figure1` and `ablation` make the paper's tables and figures.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-Out = Annotated[Path, typer.Option(help="Where the results go; a former run in it is replaced.")]
-Style = Annotated[Format, typer.Option("--format", help="A table for people or JSON for programs.")]
-Config = Annotated[Path | None, typer.Argument(help="A YAML file of settings; the demo's apply where it is silent.")]
-Devices = Annotated[int | None, typer.Option(help="How many devices. (demo: 24)")]
-Data = Annotated[
-    str | None,
-    typer.Option(help="A folder of class folders, a .zip of one, or glyphs or glyphs:SPLIT. (demo: glyphs)"),
-]
-MethodName = Annotated[str | None, typer.Option("--method", help=f"One of {', '.join(METHODS)}. (demo: tinytrain)")]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same reports. (demo: 0)")]
-Workers = Annotated[int | None, typer.Option(help="Processes that simulate; they never change a report. (demo: 2)")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-o",
-        "--override",
-        metavar="KEY=VALUE",
-        help=f"Any other setting, again and again: {', '.join(FleetSettings.model_fields)}. The value is YAML, "
-        "as -o 'mix={stm32h743: 2, pi_4: 1}'.",
-    ),
-]
 
 
 def _given(**flags: Any) -> dict[str, Any]:

@@ -69,6 +69,19 @@ def _memories(arms: Arms) -> dict[str, Arms]:
     }
 
 
+def _deep() -> Arms:
+    """TinyTrain, SparseUpdate, which goes deeper at twice the compute, and the deep variant, whole and in parts."""
+    deep, wide = f"{TINYTRAIN}_deep", "window_blocks=0"
+    methods = {
+        "tinytrain": TINYTRAIN,
+        "deep": deep,
+        "deep, prototypes attached": f"{deep}:prototypes=attached",
+        "all blocks, detached": f"{TINYTRAIN}:{wide},prototypes=detached",
+        "sparse_update": "sparse_update",
+    }
+    return {name: Arm(method=method) for name, method in methods.items()}
+
+
 QUESTIONS = {
     "meta": Question("What is meta-training worth?", _trainings(TINYTRAIN, "full_train")),
     "channels": Question("Which channels?", _memories(_values("channels", "fisher", "l2", "random")), levels=True),
@@ -77,5 +90,6 @@ QUESTIONS = {
     "ratio": Question("How many channels of a layer?", _alone(_values("ratio", 0.5, 1, 0.25, 0.125))),
     "views": Question("How many augmented views?", _alone(_views(4, 0, 1, 2, 8))),
     "prototypes": Question("A gradient through the prototypes?", _alone(_values("prototypes", "attached", "detached"))),
+    "depth": Question("The same budget spent on depth?", _alone(_deep())),
     "score": Question("Layers by what score?", _alone(_values("score", "paper", "no_macs", "potential"))),
 }
