@@ -35,7 +35,7 @@ app = typer.Typer(
     help="Simulate a fleet of unequal devices: each personalises the same backbone within its own memory and "
     "compute, on images of its own, and reports numbers only.\n\n"
     "Start with `demo`: 24 devices on built-in images, a table and a page to look at. Then `fleet` with your own "
-    "images, method or mix of devices. `table1`, `table2`, `figure1` and `ablation` make the paper's tables and figures.",
+    "images, method or mix of devices. `table1`, `table2`, `figure1` and `ablation` make the paper's tables.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
