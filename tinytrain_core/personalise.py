@@ -89,6 +89,8 @@ class _Personaliser:
         task = Task(self.episode.support, labels, self.episode.ways, self.unlabelled)
         clean = CleanFeatures(self.backbone, task, Shelf(self.settings.precision, self.folder))
         plan = self.method.plan(Problem(clean, task, self.budget, self.work, seed))
+        if plan.updates:
+            plan.check(self.backbone.spec)
         plan, footprint = self._within_budget(plan)
         if not plan.updates:
             return _Adapted(plan, footprint, clean.live)
@@ -105,8 +107,8 @@ class _Personaliser:
 
     def _footprint(self, plan: UpdatePlan) -> Footprint:
         work, budget, inspection = self._work(plan), self.budget, plan.inspection
-        inspected = inspection_footprint(work, inspection.start, budget) if inspection else None
-        memory, storage = (inspected.memory_bytes, inspected.storage_bytes) if inspected else (0, 0)
+        storage = inspection_footprint(work, inspection.start, budget).storage_bytes if inspection else 0
+        memory = plan.selection_bytes
         if not plan.updates:
             judged = judging_footprint(work, budget)
             needed = max(memory, plan.needed_bytes) if self.method.adapts else judged.memory_bytes
@@ -209,6 +211,7 @@ def personalise(
 
     Raises:
         ConfigurationError: the method, one of its options or the optimiser is unknown.
+        BackboneError: the method plans for what the backbone does not have.
         StorageError: the folder has less room than the budget says.
     """
     settings = settings or TrainingSettings()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, stdev, variance
 
 CONFIDENCE = 0.95
 WORST_SHARE = 10  # one in so many
@@ -75,6 +75,34 @@ def _p_value(differences: Sequence[float]) -> float | None:
         return 1.0
     error = stdev(differences) / math.sqrt(len(differences))
     return float(2 * student_t.sf(abs(fmean(differences)) / error, len(differences) - 1)) if error else 0.0
+
+
+def mean_of_means(groups: Sequence[Sequence[float]]) -> Paired:
+    """The mean of the means of independent groups, which weigh the same, and the two-sided t test of its being zero.
+
+    Its squared standard error is the sum of s^2 / n of the groups over their number squared, with the degrees of
+    freedom of Welch and Satterthwaite; of one group it is the plain t test. A group of one value leaves no interval.
+
+    Raises:
+        statistics.StatisticsError: there is no group, or an empty one.
+    """
+    mean, count = fmean(map(fmean, groups)), sum(map(len, groups))
+    if min(map(len, groups)) < 2:
+        return Paired(mean, None, None, count)
+    parts = [variance(group) / len(group) for group in groups]
+    total = sum(parts)
+    if not total:
+        return Paired(mean, 0.0, 0.0 if mean else 1.0, count)
+    freedom = 1 / sum((part / total) ** 2 / (len(group) - 1) for part, group in zip(parts, groups, strict=True))
+    return Paired(mean, *_welch(mean, math.sqrt(total) / len(groups), freedom), count)
+
+
+def _welch(mean: float, error: float, freedom: float) -> tuple[float, float]:
+    """Half the 95 % interval, and the p value."""
+    from scipy.stats import t as student_t
+
+    half = float(student_t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    return half, float(2 * student_t.sf(abs(mean) / error, freedom))
 
 
 def worst_decile(values: Sequence[float]) -> float:

@@ -24,7 +24,7 @@ BACKBONE_ARRAY = "file"
 PROFILE_RECORD = "profile"
 REPORT_RECORD = re.compile(r"^device-(0|[1-9][0-9]{0,3})$")
 MAX_DEVICES_PER_NODE = 1000
-METHOD_PATTERN = r"^[a-z0-9_]{1,32}(:[a-z0-9_.=,+]{1,200})?$"  # a name, and options
+METHOD_PATTERN = r"^[a-z0-9_]{1,32}(:[a-z0-9_.=,+]{1,500})?$"  # a name, and options
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

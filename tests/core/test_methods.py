@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tinytrain_core.engine.features import Shelf
 from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.engine.support import CleanFeatures
 from tinytrain_core.engine.update import Update
-from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.errors import BackboneError, ConfigurationError
 from tinytrain_core.fewshot.episodes import Episode
 from tinytrain_core.personalise import personalise
 from tinytrain_core.report import Outcome
@@ -24,7 +25,7 @@ from tinytrain_core.selection.methods import METHODS, Method, Problem, load_meth
 from tinytrain_core.selection.methods.registry import FILES_VARIABLE
 from tinytrain_core.selection.methods.sparse_update import Scheme, SparseUpdate, planned, published_schemes
 from tinytrain_core.selection.methods.tinytrain import TinyTrain
-from tinytrain_core.selection.plan import Reason
+from tinytrain_core.selection.plan import Reason, UpdatePlan
 from tinytrain_core.selection.scheme_memory import KIB, scheme_bytes
 from tinytrain_core.selection.workload import Workload
 
@@ -76,6 +77,10 @@ def episode(n: int = 6) -> Episode:
         ("none:x=1", "defaults are none"),
         ("adapter_drop:share=100", "leaves nothing"),
         ("sparse_update:weights=a", "not of the form"),
+        ("sparse_update:weights=3x1+3x0.5", "names? a convolution twice"),
+        ("sparse_update:scheme=99kb,biases=3", "not both"),
+        ("sparse_update:biases=16", "does not fit the 15 convolutions"),
+        ("tinytrain:ratio=0.5,ratio=1", "given twice"),
     ],
 )
 def test_what_is_not_a_method_says_so(spec: str, message: str) -> None:
@@ -163,6 +168,10 @@ def test_a_scheme_survives_its_text() -> None:
     method = method_by_name(f"sparse_update:{scheme}")
     assert isinstance(method, SparseUpdate)
     assert method.scheme_for(load_spec("mcunet-5fps")) == scheme
+    for odd in (Scheme(3, {}), Scheme(0, {5: 0.5}), Scheme(0, {})):
+        again = method_by_name(f"sparse_update:{odd}")
+        assert isinstance(again, SparseUpdate)
+        assert again.scheme_for(SMALL) == odd
 
 
 def test_a_backbone_without_a_published_scheme_says_what_to_do() -> None:
@@ -214,9 +223,59 @@ def test_a_method_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("name", "number"), [("Bad Name", 60), ("fine", 8), ("fine", 100), ("tinytrain", 60)])
 def test_names_and_numbers_of_others_are_refused(name: str, number: int) -> None:
-    kind = type("Other", (Method,), {"name": name, "number": number})
-    with pytest.raises(ConfigurationError):
+    kind = type("TinyTrain", (Method,), {"name": name, "number": number})
+    with pytest.raises(ConfigurationError, match=r"method needs a name|is that of"):
+        register(dataclass(frozen=True)(kind))
+
+
+def test_options_without_a_simple_default_are_refused() -> None:
+    kind = type("Other", (Method,), {"name": "other", "number": 60, "__annotations__": {"x": int}})
+    with pytest.raises(ConfigurationError, match="not a dataclass"):
         register(kind)
+    with pytest.raises(ConfigurationError, match="the option x needs a default of bool, int, float, str"):
+        register(dataclass(frozen=True)(kind))
+
+
+def test_switches_are_read_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {"name": "switch", "number": 61, "__annotations__": {"on": bool}, "on": True}
+    kind = dataclass(frozen=True)(type("Switch", (Method,), members))
+    monkeypatch.setitem(METHODS, "switch", kind)
+    assert [vars(method_by_name(f"switch:on={value}"))["on"] for value in ("true", "False")] == [True, False]
+    with pytest.raises(ConfigurationError, match="on is '1', not a bool"):
+        method_by_name("switch:on=1")
+
+
+def test_a_window_beyond_the_backbone_is_all_of_it() -> None:
+    """And asks no more often than there are blocks, whatever a server says."""
+    little = problem(Budget(1000, 10**9))
+    assert not method_by_name("tinytrain:window_blocks=999999999").plan(little).updates
+
+
+def test_a_static_choice_is_within_the_memory_and_counted() -> None:
+    backbone = random_backbone(load_spec("mcunet-5fps"))
+    task = some_task(128, 3)
+    whole = Episode(task.images, task.labels, task.images, task.labels, task.ways)
+    for memory in (1_200_000, 8_000_000):
+        report = personalise(
+            backbone, whole, Budget(memory, 10**7), "tinytrain:selection=static", settings=SHORT
+        ).report
+        assert report.outcome in (Outcome.ADAPTED, Outcome.KEPT_BASE)
+        assert report.measured_memory_bytes <= 1.002 * report.live_memory_bytes <= 1.002 * memory
+
+
+def test_a_plan_of_what_is_not_there_is_refused_before_it_is_costed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan(self: Method, asked: Problem) -> UpdatePlan:
+        return UpdatePlan(SMALL, {99: Update((0,))})
+
+    members = {"name": "wrong", "number": 62, "plan": plan}
+    monkeypatch.setitem(METHODS, "wrong", dataclass(frozen=True)(type("Wrong", (Method,), members)))
+    with pytest.raises(BackboneError, match="a plan of convolutions"):
+        personalise(random_backbone(SMALL), episode(), PLENTY, "wrong")
+
+
+def test_naming_every_input_is_naming_none() -> None:
+    conv = SMALL.convs[9]
+    assert Update((0, 1), tuple(range(conv.in_channels))).simplified(conv) == Update((0, 1))
 
 
 @pytest.mark.parametrize("text", ["", "1 / 0", "import nothing_like_this"])
@@ -254,8 +313,10 @@ def test_deep_needs_compute_for_a_way_back() -> None:
     little = problem(Budget(UNLIMITED, SMALL.convs[-1].macs // 4))
     plan = method_by_name("tinytrain_deep").plan(little)
     assert list(plan.updates) == [len(SMALL.convs) - 1]
-    nothing = method_by_name("tinytrain_deep").plan(problem(Budget(UNLIMITED, 10)))
+    biases_only = method_by_name("tinytrain_deep").plan(problem(Budget(UNLIMITED, 10)))
+    assert biases_only.updates == {15: Update(tuple(range(40)), ())}
+    nothing = method_by_name("tinytrain_deep").plan(problem(Budget(1000, 10**9)))
     assert not nothing.updates
-    assert nothing.needed_macs > 10
+    assert nothing.needed_bytes > 1000
     with pytest.raises(ConfigurationError, match="chain_share of 0"):
         method_by_name("tinytrain_deep:chain_share=0")

@@ -25,7 +25,7 @@ from tinytrain_core.engine.settings import OPTIMISERS, TrainingSettings
 from tinytrain_core.engine.support import CleanFeatures, StepFeatures, StepView, Task, Views
 from tinytrain_core.engine.tail import Tail, Tape
 from tinytrain_core.engine.update import Chosen
-from tinytrain_core.errors import BackboneError, TrainingDivergedError
+from tinytrain_core.errors import TrainingDivergedError
 from tinytrain_core.fewshot.prototypes import loss_and_gradients_
 from tinytrain_core.seeds import torch_generator
 from tinytrain_core.selection.plan import UpdatePlan
@@ -63,7 +63,8 @@ class SparseTrainer:
     ) -> None:
         self.task, self.features, self.execution, self.detached = task, features, execution, plan.detached
         device = backbone.weights[0].device
-        rows = {i: Chosen.of(update, device) for i, update in plan.updates.items()}
+        convs = backbone.spec.convs
+        rows = {i: Chosen.of(update.simplified(convs[i]), device) for i, update in plan.updates.items()}
         branches = {block: initial(lite_shape(backbone.spec, block)) for block in plan.adapters}
         self.layers: TrainedLayers = (Differences if execution.lean else WorkingCopies)(backbone, rows, branches)
         self.gradient = self.layers.begin()
@@ -185,7 +186,7 @@ def finetune(
         BackboneError: the plan is empty, of another architecture, or names channels that are not there.
         StorageError: no room for the features that are to be kept.
     """
-    _check_plan(plan, backbone)
+    plan.check(backbone.spec)
     n, resolution, pool = len(task.images), backbone.spec.resolution, min(settings.views, settings.steps)
     with clean.live:
         views = Views.drawn(pool, n, resolution, settings.augmentation, torch_generator(seed))
@@ -200,27 +201,3 @@ def finetune(
         layers.end()
         delta = layers.delta()
     return Training(delta, losses, clean.live.peak)
-
-
-def _check_plan(plan: UpdatePlan, backbone: Backbone) -> None:
-    """See `finetune`."""
-    if plan.spec.name != backbone.spec.name:
-        raise BackboneError(f"a plan for {plan.spec.name} cannot be trained on {backbone.spec.name}")
-    convs = backbone.spec.convs
-    if not plan.updates or not 0 <= min(plan.updates) <= max(plan.updates) < len(convs):
-        raise BackboneError(f"a plan of convolutions {sorted(plan.updates)}; {backbone.spec.name} has {len(convs)}")
-    for index, update in plan.updates.items():
-        conv = convs[index]
-        if not update.outputs:
-            raise BackboneError(f"a plan of no channels of {conv.name}")
-        _check_channels(conv.name, update.outputs, conv.out_channels)
-        _check_channels(conv.name, update.inputs or (), conv.inputs_per_channel)
-    reached = {conv.block for conv in convs[plan.first :] if conv.closes_block}
-    blocks = {conv.block for conv in convs if conv.opens_block} & reached
-    if not set(plan.adapters) <= blocks:
-        raise BackboneError(f"a plan of branches beside blocks {plan.adapters}; those it reaches are {sorted(blocks)}")
-
-
-def _check_channels(name: str, chosen: tuple[int, ...], of: int) -> None:
-    if len(set(chosen)) < len(chosen) or any(not 0 <= channel < of for channel in chosen):
-        raise BackboneError(f"a plan of {len(chosen)} channels of {name} that are not its own {of}")

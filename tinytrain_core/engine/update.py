@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
+from tinytrain_core.errors import BackboneError
 
 
 class Share(NamedTuple):
@@ -69,6 +70,22 @@ class Update:
 
     def share(self, conv: ConvSpec) -> Share:
         return Share(len(self.outputs), conv.inputs_per_channel if self.inputs is None else len(self.inputs))
+
+    def simplified(self, conv: ConvSpec) -> "Update":
+        """The same, with None where it names all input channels."""
+        return Update(self.outputs) if self.share(conv).inputs == conv.inputs_per_channel else self
+
+    def check(self, conv: ConvSpec) -> None:
+        """Make sure that these are channels of a convolution.
+
+        Raises:
+            BackboneError: they are not, or there are none.
+        """
+        if not self.outputs:
+            raise BackboneError(f"a plan of no channels of {conv.name}")
+        for chosen, of in ((self.outputs, conv.out_channels), (self.inputs or (), conv.inputs_per_channel)):
+            if len(set(chosen)) < len(chosen) or any(not 0 <= channel < of for channel in chosen):
+                raise BackboneError(f"a plan of {len(chosen)} channels of {conv.name} that are not its own {of}")
 
 
 def _indices(channels: tuple[int, ...], device: torch.device) -> Tensor:

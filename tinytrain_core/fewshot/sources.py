@@ -130,7 +130,10 @@ def open_source(data: str, writer: int | None = None, seed: int = 0) -> ImageSou
     """
     scheme, _, rest = data.partition(":")
     if scheme == GLYPHS:
-        from tinytrain_core.fewshot.glyphs import GlyphSource  # matplotlib, which a device does not need
+        try:
+            from tinytrain_core.fewshot.glyphs import GlyphSource  # matplotlib, which a device does not need
+        except ImportError as error:
+            raise ConfigurationError(f"glyphs cannot be drawn ({error}): pip install matplotlib") from None
 
         return GlyphSource(rest or "test", writer=writer, seed=seed)
     if scheme == TORCHVISION:

@@ -169,7 +169,7 @@ def assemble(
     for conv in spec.convs:
         outside = Reason.OUTSIDE_WINDOW if conv.index < potential.start else Reason.NO_POTENTIAL
         decisions.append(ranked.get(conv.index) or Decision(conv.name, outside, 0, conv.out_channels))
-    if chosen:
+    if chosen or base:
         updates = dict(sorted({**(base or {}), **whole(chosen)}.items()))
         return UpdatePlan(spec, updates, tuple(decisions), inspection, detached=detached)
     needed_bytes, needed_macs = (_least_asked(decisions, r) for r in (Reason.OVER_MEMORY, Reason.OVER_COMPUTE))

@@ -7,6 +7,7 @@ from enum import Enum
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
 from tinytrain_core.engine.execution import Execution
 from tinytrain_core.engine.update import Extent, Update, every_output, extent_of
+from tinytrain_core.errors import BackboneError
 
 
 class Reason(Enum):
@@ -67,6 +68,7 @@ class UpdatePlan:
         inspection: the Fisher pass that it comes from; None where there was none.
         needed_bytes, needed_macs: where nothing fits, the least live memory, or the least backward MACs, that
             any layer would have needed.
+        selection_bytes: live memory that choosing took.
         adapters: blocks with a lite residual beside them, none before the earliest updated convolution.
         detached: whether steps take the prototypes as constants, so that the clean support needs no way back.
     """
@@ -77,6 +79,7 @@ class UpdatePlan:
     inspection: Inspection | None = None
     needed_bytes: int = 0
     needed_macs: int = 0
+    selection_bytes: int = 0
     adapters: tuple[int, ...] = ()
     detached: bool = False
 
@@ -95,11 +98,31 @@ class UpdatePlan:
         """Where the block of the earliest updated convolution starts: what lies before is frozen prefix."""
         return self.spec.block_start(self.first)
 
+    def check(self, spec: BackboneSpec) -> None:
+        """Make sure that the plan can be trained on an architecture.
+
+        Raises:
+            BackboneError: it is empty, of another architecture, or names what is not there.
+        """
+        convs = spec.convs
+        if self.spec.name != spec.name:
+            raise BackboneError(f"a plan for {self.spec.name} cannot be trained on {spec.name}")
+        if not self.updates or not 0 <= min(self.updates) <= max(self.updates) < len(convs):
+            raise BackboneError(f"a plan of convolutions {sorted(self.updates)}; {spec.name} has {len(convs)}")
+        for index, update in self.updates.items():
+            update.check(convs[index])
+        reached = {conv.block for conv in convs[self.first :] if conv.closes_block}
+        blocks = {conv.block for conv in convs if conv.opens_block} & reached
+        if not set(self.adapters) <= blocks:
+            raise BackboneError(f"a plan of branches beside blocks {self.adapters}; it reaches {sorted(blocks)}")
+
     def refused(self, asked: int, limit: int) -> "UpdatePlan":
         """The empty plan that is left where this one needs `asked` bytes of a memory of `limit`."""
         over = {"reason": Reason.OVER_MEMORY, "channels": 0, "asked": asked, "limit": limit}
         decisions = tuple(replace(d, **over) if d.channels else d for d in self.decisions)  # type: ignore[arg-type]
-        return UpdatePlan(self.spec, {}, decisions, self.inspection, needed_bytes=asked)
+        return UpdatePlan(
+            self.spec, {}, decisions, self.inspection, needed_bytes=asked, selection_bytes=self.selection_bytes
+        )
 
     def explain(self) -> str:
         """A line for each convolution, for a person."""

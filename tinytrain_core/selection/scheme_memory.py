@@ -7,7 +7,7 @@ range of the biases keeps one bit for each element of its output. The published 
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.engine.ops import BITS
 from tinytrain_core.selection.cost import FLOAT_BYTES
-from tinytrain_core.selection.methods.sparse_update import Scheme, counted_convs
+from tinytrain_core.selection.methods.sparse_update import Scheme, counted_convs, scheme_shares
 
 KIB = 1024
 
@@ -18,9 +18,8 @@ def scheme_bytes(spec: BackboneSpec, scheme: Scheme) -> int:
     biased = convs[len(convs) - scheme.biases :]
     biases = sum(FLOAT_BYTES * conv.out_channels + conv.out_elements // BITS for conv in biased)
     weights = 0
-    for index, share in scheme.weights.items():
-        conv = spec.convs[index]
-        inputs = round(share * conv.in_channels)
-        outputs = 1 if conv.depthwise else conv.out_channels
-        weights += inputs * (outputs * conv.kernel**2 + conv.in_size**2)
+    for index in scheme.weights:
+        conv, share = spec.convs[index], scheme_shares(spec, scheme)[index]
+        inputs = share.outputs if conv.depthwise else share.inputs
+        weights += share.weights(conv) + inputs * conv.in_size**2
     return biases + weights + convs[-1].out_channels

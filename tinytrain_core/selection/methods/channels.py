@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import torch
 
-from tinytrain_core.engine.features import Shelf
 from tinytrain_core.engine.support import CleanFeatures, Task
 from tinytrain_core.fewshot.episodes import Episode, load_episode, sample_fixed
 from tinytrain_core.fewshot.sources import GLYPHS, open_source
@@ -57,4 +56,7 @@ def calibration(problem: Problem) -> Problem:
     """The problem that a static choice looks at in place of a device's own."""
     episode = _glyphs(problem.work.spec.resolution)
     task = Task(episode.support, episode.support_labels.to(problem.task.labels.device), episode.ways)
-    return replace(problem, clean=CleanFeatures(problem.backbone, task, Shelf()), task=task)
+    clean = CleanFeatures(problem.backbone, task, problem.clean.shelf)
+    clean.live = problem.clean.live
+    work = replace(problem.work, support=len(task.images), ways=task.ways)
+    return replace(problem, clean=clean, task=task, work=work)

@@ -5,10 +5,11 @@ A method of your own is a subclass of `Method` in a Python file that calls `regi
 installed packages name theirs as entry points of the group `tinytrain.methods`.
 """
 
+import logging
 import os
 import re
 import runpy
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,6 +29,8 @@ from tinytrain_core.selection.methods.transductive import Transductive
 FILES_VARIABLE = "TINYTRAIN_METHODS"
 ENTRY_POINTS = "tinytrain.methods"
 OUTSIDE_NUMBERS = range(50, 100)
+OPTION_TYPES = (bool, int, float, str)
+BOOLEANS = {"true": True, "false": False}
 NAME = re.compile(r"^[a-z0-9_]{1,32}$")
 BUILT_IN: tuple[type[Method], ...] = (
     NoAdaptation,
@@ -40,6 +43,7 @@ BUILT_IN: tuple[type[Method], ...] = (
     TinyTrain,
     TinyTrainDeep,
 )
+log = logging.getLogger(__name__)
 METHODS: dict[str, type[Method]] = {kind.name: kind for kind in BUILT_IN}
 
 
@@ -47,16 +51,34 @@ def register(kind: type[Method]) -> type[Method]:
     """Make a method from outside the package known in this process; usable as a class decorator.
 
     Raises:
-        ConfigurationError: its name or its number is not a valid one, or is another method's.
+        ConfigurationError: its name or its number is not a valid one, or is another method's; its options are not the
+            fields of a dataclass, each with a default of one of `OPTION_TYPES`.
     """
     name, number = kind.name, kind.number
     if not NAME.match(name) or number not in OUTSIDE_NUMBERS:
         raise ConfigurationError(f"a method needs a name of [a-z0-9_] and a number of 50 to 99, not {name!r}, {number}")
-    others = [other for other in METHODS.values() if name == other.name or number == other.number]
-    if any(other.__qualname__ != kind.__qualname__ for other in others):
-        raise ConfigurationError(f"the name {name!r} or the number {number} is that of {others[0].name}")
+    for other in METHODS.values():
+        if (name == other.name or number == other.number) and not _same(kind, other):
+            raise ConfigurationError(f"the name {name!r} or the number {number} is that of {other.name}")
+    _check_options(kind)
     METHODS[name] = kind
     return kind
+
+
+def _same(kind: type[Method], other: type[Method]) -> bool:
+    """Whether a class is another one whose file was run again."""
+    theirs, ours = (vars(k).get("plan") for k in (other, kind))
+    files = [getattr(getattr(plan, "__code__", None), "co_filename", None) for plan in (theirs, ours)]
+    return kind.name == other.name and kind.__qualname__ == other.__qualname__ and None is not files[0] == files[1]
+
+
+def _check_options(kind: type[Method]) -> None:
+    if not is_dataclass(kind):
+        raise ConfigurationError(f"the method {kind.name} is not a dataclass: decorate it with @dataclass(frozen=True)")
+    for field in fields(kind):
+        if not isinstance(field.default, OPTION_TYPES):
+            known = ", ".join(allowed.__name__ for allowed in OPTION_TYPES)
+            raise ConfigurationError(f"{kind.name}: the option {field.name} needs a default of {known}")
 
 
 def load_methods(file: Path) -> None:
@@ -67,9 +89,9 @@ def load_methods(file: Path) -> None:
     """
     listed = [part for part in os.environ.get(FILES_VARIABLE, "").split(os.pathsep) if part]
     path = str(file.expanduser().resolve())
+    _run(path)
     if path not in listed:
         os.environ[FILES_VARIABLE] = os.pathsep.join([*listed, path])
-    _run(path)
 
 
 @cache
@@ -88,7 +110,10 @@ def _load_outside() -> None:
     for path in filter(None, os.environ.get(FILES_VARIABLE, "").split(os.pathsep)):
         _run(path)
     for point in entry_points(group=ENTRY_POINTS):
-        register(point.load())
+        try:
+            register(point.load())
+        except Exception as error:  # noqa: BLE001  one broken plugin must not take the other methods with it
+            log.warning("the method %s cannot be loaded: %s: %s", point.value, type(error).__name__, error)
 
 
 def _option(kind: type[Method], text: str) -> tuple[str, Any]:
@@ -98,10 +123,19 @@ def _option(kind: type[Method], text: str) -> tuple[str, Any]:
     if key not in defaults or not value:
         known = ", ".join(f"{name}={default}" for name, default in defaults.items()) or "none"
         raise ConfigurationError(f"{kind.name} has no option {text!r}; its options and their defaults are {known}")
+    wanted = type(defaults[key])
     try:
-        return key, type(defaults[key])(value)
-    except ValueError:
-        raise ConfigurationError(f"{kind.name}: {key} is {value!r}, not a {type(defaults[key]).__name__}") from None
+        return key, BOOLEANS[value.lower()] if wanted is bool else wanted(value)
+    except (ValueError, KeyError):
+        raise ConfigurationError(f"{kind.name}: {key} is {value!r}, not a {wanted.__name__}") from None
+
+
+def _options(kind: type[Method], text: str) -> dict[str, Any]:
+    """`key=value,key=value`."""
+    pairs = [_option(kind, part) for part in text.split(",") if part]
+    if len(dict(pairs)) < len(pairs):
+        raise ConfigurationError(f"{kind.name}: an option is given twice in {text!r}")
+    return dict(pairs)
 
 
 def method_by_name(spec: str) -> Method:
@@ -115,7 +149,7 @@ def method_by_name(spec: str) -> Method:
     if name not in METHODS:
         raise ConfigurationError(f"unknown method {name!r}; the known ones are {', '.join(METHODS)}")
     kind = METHODS[name]
-    return kind(**dict(_option(kind, text) for text in options.split(",") if text))
+    return kind(**_options(kind, options))
 
 
 def checked_spec(spec: str) -> str:

@@ -20,6 +20,7 @@ from tinytrain_core.selection.criterion import largest
 from tinytrain_core.selection.methods.base import Method, Problem
 from tinytrain_core.selection.plan import UpdatePlan, as_prescribed
 
+NOTHING = "none"
 DEFAULT_SCHEMES = {"mcunet-5fps": "99kb", "mbv2-w0.35": "99kb", "proxyless-w0.3": "98kb"}
 
 
@@ -36,8 +37,10 @@ class Scheme:
     weights: Mapping[int, float]
 
     def __str__(self) -> str:
-        """As the method takes it: `biases=22,weights=21x1+36x0.125`."""
-        return f"biases={self.biases},weights=" + "+".join(f"{i}x{share:g}" for i, share in self.weights.items())
+        """As the method takes it: `biases=22,weights=21x1+36x0.125`; `scheme=none` updates nothing."""
+        weights = "+".join(f"{i}x{share:g}" for i, share in self.weights.items())
+        biases = f"biases={self.biases}" if self.biases else ""
+        return ",".join(filter(None, (biases, f"weights={weights}" if weights else ""))) or f"scheme={NOTHING}"
 
 
 @lru_cache
@@ -53,6 +56,8 @@ def published_scheme(architecture: str, name: str = "") -> Scheme:
     Raises:
         ConfigurationError: there is none of that name.
     """
+    if name == NOTHING:
+        return Scheme(0, {})
     schemes = published_schemes().get(architecture, {})
     chosen = name or DEFAULT_SCHEMES.get(architecture, "")
     if chosen not in schemes:
@@ -71,9 +76,12 @@ def parse_weights(text: str) -> dict[int, float]:
     """
     try:
         pairs = [part.split("x") for part in text.split("+") if part]
-        return {int(index): float(share) for index, share in pairs}
+        found = {int(index): float(share) for index, share in pairs}
     except ValueError:
         raise ConfigurationError(f"weights {text!r} are not of the form 21x1+36x0.125") from None
+    if len(found) < len(pairs):
+        raise ConfigurationError(f"weights {text!r} name a convolution twice")
+    return found
 
 
 def counted_convs(spec: BackboneSpec) -> tuple[ConvSpec, ...]:
@@ -86,7 +94,7 @@ class SparseUpdate(Method):
     """The paper's SparseUpdate baseline.
 
     Attributes:
-        scheme: a published one by name, as 99kb.
+        scheme: a published one by name, as 99kb; none updates nothing.
         biases, weights: a scheme of your own instead; `weights` as 21x1+36x0.125.
     """
 
@@ -103,10 +111,12 @@ class SparseUpdate(Method):
             ConfigurationError: there is none, or it names convolutions that are not there.
         """
         own = bool(self.biases or self.weights)
+        if own and self.scheme:
+            raise ConfigurationError(f"sparse_update: give the scheme {self.scheme}, or biases and weights, not both")
         scheme = Scheme(self.biases, parse_weights(self.weights)) if own else published_scheme(spec.name, self.scheme)
-        most = len(spec.convs)
-        if not (0 <= scheme.biases <= most and all(0 <= i < most and 0 < r <= 1 for i, r in scheme.weights.items())):
-            raise ConfigurationError(f"the scheme {scheme} does not fit the {most} convolutions of {spec.name}")
+        most, counted = len(spec.convs), len(counted_convs(spec))
+        if not (0 <= scheme.biases <= counted and all(0 <= i < most and 0 < r <= 1 for i, r in scheme.weights.items())):
+            raise ConfigurationError(f"the scheme {scheme} does not fit the {counted} convolutions of {spec.name}")
         return scheme
 
     def plan(self, problem: Problem) -> UpdatePlan:

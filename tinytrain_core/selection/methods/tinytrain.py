@@ -58,20 +58,22 @@ class TinyTrain(Method):
             raise ConfigurationError(f"{self.name}: a window of {self.window_blocks} blocks, a ratio of {self.ratio:g}")
 
     def plan(self, problem: Problem) -> UpdatePlan:
-        inspection = self.inspection(problem)
-        if inspection is None:
-            return self._nothing_fits(problem)
-        return self._fitted(problem, inspection)
-
-    def _fitted(self, problem: Problem, inspection: Inspection) -> UpdatePlan:
-        work, base = self._work(problem), self._base(problem.work.spec, inspection.start)
         looked_at = problem if self.selection == SELECTIONS[0] else calibration(problem)
+        inspection = self.inspection(looked_at)
+        if inspection is None:
+            return self._nothing_fits(looked_at)
+        return self._fitted(problem, looked_at, inspection)
+
+    def _fitted(self, problem: Problem, looked_at: Problem, inspection: Inspection) -> UpdatePlan:
+        work, base = self._work(problem), self._base(problem.work.spec, inspection.start)
         potential = fisher_potential(looked_at.clean, looked_at.task, inspection.start, inspection.execution)
-        inspected = inspection if looked_at is problem else None
+        left = inspection if looked_at is problem else None
         scored = scores(work.spec, potential, Score(self.score))
-        counts, ranked = fit(work, scored, problem.budget, inspected, halvings(self.ratio), extent_of(work.spec, base))
+        counts, ranked = fit(work, scored, problem.budget, left, halvings(self.ratio), extent_of(work.spec, base))
         chosen = choose(Ranking(self.channels), problem, potential, counts)
-        return assemble(work.spec, potential, chosen, ranked, inspected, base=base, detached=work.detached)
+        plan = assemble(work.spec, potential, chosen, ranked, left, base=base, detached=work.detached)
+        took = inspection_footprint(looked_at.work, inspection.start, problem.budget).memory_bytes
+        return replace(plan, selection_bytes=took)
 
     def _work(self, problem: Problem) -> Workload:
         return replace(problem.work, detached=self.prototypes == PROTOTYPES[1])
@@ -82,7 +84,8 @@ class TinyTrain(Method):
 
     def inspection(self, problem: Problem) -> Inspection | None:
         """The widest window whose Fisher pass fits the memory; None if even one block's does not."""
-        for blocks in range(self.window_blocks or problem.work.spec.blocks + 1, 0, -1):
+        every = problem.work.spec.blocks + 1
+        for blocks in range(min(self.window_blocks or every, every), 0, -1):
             start = problem.work.spec.window_start(blocks)
             footprint = inspection_footprint(problem.work, start, problem.budget)
             if footprint.fits(problem.budget) and self._affords(problem, Inspection(start, footprint.execution)):

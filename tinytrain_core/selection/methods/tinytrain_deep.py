@@ -6,7 +6,7 @@ Most of a budget of 15 % pays for dL/dx on its way to the earliest chosen layer.
 - the way back goes as deep as a share of the budget allows, whatever the score, which prefers cheap late layers;
 - the biases of every layer on that way are trained: their gradients are sums of what passes anyway.
 
-What is left pays for channels by TinyTrain's score. A device that cannot pay the way back of even one block whole does as
+What is left pays for channels by TinyTrain's score. A device that cannot pay the way back of even one block does as
 TinyTrain does.
 """
 
