@@ -1,7 +1,5 @@
 """`tinytrain-sim table1` and `tinytrain-sim ablation`: accuracy over many tasks."""
 
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,19 +11,17 @@ from simulations.studies import accuracy_options as options
 from simulations.studies.ablation import ALL, AblationSettings
 from simulations.studies.accuracy_report import print_tables, write_products
 from simulations.studies.findings import as_json, find
+from simulations.studies.program import INTERRUPTED, PROGRAM, typed_command
 from simulations.studies.questions import QUESTIONS
 from simulations.studies.study_folder import read_settings
 from simulations.studies.study_loading import load_study
 from simulations.studies.study_progress import study_progress
 from simulations.studies.study_run import run_study
 from simulations.studies.study_settings import StudySettings
-from simulations.studies.table1 import FULL_TRAIN, METHODS, Table1Settings
+from simulations.studies.table1 import FULL_TRAIN, METHODS, SPARSE_UPDATE, Table1Settings
 from simulations.studies.trials import read_trials
 from tinytrain_core.console import Format
 from tinytrain_core.errors import ConfigurationError
-
-PROGRAM = "tinytrain-sim"
-INTERRUPTED = 130
 
 
 def _numbers(text: str) -> list[float]:
@@ -52,15 +48,15 @@ def run(settings: StudySettings, out: Path, workers: int) -> None:
     talk = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         with study_progress(talk) as progress:
-            run_study(settings, out, shlex.join([PROGRAM, *sys.argv[1:]]), workers, progress)
+            run_study(settings, out, typed_command(), workers, progress)
     except KeyboardInterrupt:
         talk.print(f"{PROGRAM}: interrupted; {out} keeps what has ended, the same command goes on", style="red")
         raise SystemExit(INTERRUPTED) from None
 
 
-def _show(kind: type[StudySettings], out: Path, style: Format) -> None:
-    """Make the tables and the page of what is in `out`, and print the figures."""
-    findings = find(read_settings(out, kind), read_trials(out))
+def _show(kind: type[StudySettings], out: Path, style: Format, changes: Mapping[str, Any]) -> None:
+    """Make the tables and the page of what is in `out`, with `changes` of its settings, and print the figures."""
+    findings = find(read_settings(out, kind, changes), read_trials(out))
     page = write_products(out, findings)
     console = Console()
     if style is Format.JSON:
@@ -83,7 +79,9 @@ def table1(
         typer.Option(help=f"A method, as tinytrain:window_blocks=4,channels=l2. Repeatable. ({', '.join(METHODS)})"),
     ] = None,
     methods_files: options.MethodsFiles = None,
-    reference: Annotated[str | None, typer.Option(help=f"What the others are held against. ({FULL_TRAIN})")] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help=f"Held against it; repeatable. ({FULL_TRAIN}, {SPARSE_UPDATE})")
+    ] = None,
     rates: options.Rates = None,
     trials: options.Trials = None,
     validation_trials: options.ValidationTrials = None,
@@ -110,7 +108,7 @@ def table1(
     """
     if not report:
         run(load_study(Table1Settings, config, given_flags(Table1Settings, context.params)), out, workers)
-    _show(Table1Settings, out, style)
+    _show(Table1Settings, out, style, {"reference": reference} if reference else {})
 
 
 def ablation(
@@ -148,4 +146,4 @@ def ablation(
     """
     if not report:
         run(load_study(AblationSettings, config, given_flags(AblationSettings, context.params)), out, workers)
-    _show(AblationSettings, out, style)
+    _show(AblationSettings, out, style, {})

@@ -20,6 +20,7 @@ LEAD = (
 
 def render(findings: Findings, record: StudyRecord) -> str:
     """The page."""
+    record = record.model_copy(update={"settings": findings.settings.model_dump(mode="json")})
     about = Page(TITLES[record.study], LEAD, record.command)
     return render_page(about, [*sections(findings, draws=True), facts_section(record)])
 
@@ -34,6 +35,8 @@ def write_products(out: Path, findings: Findings) -> Path:
     page = out / f"{record.study}.html"
     write_file(page, render(findings, record).encode())
     write_file(page.with_suffix(".csv"), as_csv(findings.cells).encode())
+    if findings.against:
+        write_file(out / f"{record.study}-against.csv", as_csv(findings.against).encode())
     write_file(page.with_suffix(".txt"), sections_text(sections(findings, draws=False)).encode())
     return page
 

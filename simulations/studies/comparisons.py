@@ -13,6 +13,10 @@ class Comparison:
     Attributes:
         arms: what the table calls them -> the arm.
         reference: the name of the one that the others are held against; it may be that of none.
+        others: more such names, one after the other.
+        printed: whether the paper's Table 1 is of the same comparison.
+        question: of an ablation, that it answers.
+        note: what has to be said of it.
         family: of comparisons of the same names at several sizes of the memory; empty where it is alone.
     """
 
@@ -21,3 +25,7 @@ class Comparison:
     arms: Mapping[str, Arm]
     reference: str
     family: str = ""
+    others: tuple[str, ...] = ()
+    printed: bool = False
+    question: str = ""
+    note: str = ""

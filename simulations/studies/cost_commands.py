@@ -1,7 +1,5 @@
 """`tinytrain-sim table2` and `tinytrain-sim figure1`: what methods cost, beside what the paper prints."""
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +16,7 @@ from simulations.studies import figure1_figure, figure1_sections, published, tab
 from simulations.studies import table2 as table
 from simulations.studies.cost_result import Result, Tell, telling
 from simulations.studies.data_sets import labelled_files
+from simulations.studies.program import typed_command
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.weights import from_bytes, read_bytes
 from tinytrain_core.console import Format
@@ -26,8 +25,6 @@ from tinytrain_core.fewshot.episodes import Episode
 from tinytrain_core.fewshot.example_tasks import example_task
 from tinytrain_core.fewshot.sources import GLYPHS
 from tinytrain_core.seeds import Draw
-
-PROGRAM = "tinytrain-sim"
 
 Data = Annotated[str, typer.Option(help="Where tasks come from: a folder, a zip, PATH:SPLIT, glyphs or glyphs:SPLIT.")]
 Tasks = Annotated[int, typer.Option(min=1, help="Tasks that TinyTrain chooses for; every other row needs none.")]
@@ -41,11 +38,6 @@ Devices = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="Draws the tasks.")]
 Out = Annotated[Path, typer.Option(help="Where the table is written as text, CSV, JSON and a page, plots as SVG.")]
 Style = Annotated[Format, typer.Option("--format", help="A table for people or JSON for programs.")]
-
-
-def _command() -> str:
-    """What was typed, as somebody else would type it."""
-    return shlex.join([PROGRAM, *sys.argv[1:]])
 
 
 def _held(backbones: Sequence[str] | None) -> dict[str, Backbone]:
@@ -63,13 +55,13 @@ def _plots(drawings: Mapping[str, Drawing], label: str) -> list[str]:
 
 def _table2_result(rows: Sequence[table.Row], facts: Mapping[str, object]) -> Result:
     drawings = table2_figure.drawings(rows)
-    page = Page(table2_sections.PAGE_TITLE, table2_sections.LEAD, _command())
+    page = Page(table2_sections.PAGE_TITLE, table2_sections.LEAD, typed_command())
     sections = [table2_sections.section(rows, _plots(drawings, page.title))]
     return Result("table2", page, sections, table2_sections.records(rows), facts, drawings)
 
 
 def _figure1_result(rows: Sequence[figure.Row], facts: Mapping[str, object]) -> Result:
-    page = Page(figure1_sections.TITLE, figure1_sections.LEAD, _command())
+    page = Page(figure1_sections.TITLE, figure1_sections.LEAD, typed_command())
     drawings: dict[str, Drawing] = {}
     sections = []
     for device, group in groupby(rows, lambda row: row.device):

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from server.evaluation import labelled, labelled_data
 from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.fewshot.sources import is_file, is_glyphs, split_path
+from tinytrain_core.fewshot.torchvision_source import DATA_SETS
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ FOLDER_ONLY = {
     "Fungi": "the images/ folder of FGVCx Fungi",
     "COCO": "a folder of crops, cut out at their boxes, for each category",
 }
+OTHER_CLASSES = "other classes of the same set"
+OTHER_PART = "another part of the same set"
 DEFAULT_DATA = ("Omniglot", "GTSRB")
 
 
@@ -76,3 +81,38 @@ def labelled_files(texts: Iterable[str]) -> dict[str, str]:
     if len(dict(pairs)) < len(pairs):
         raise ConfigurationError(f"backbones need labels of their own, these are {', '.join(p[0] for p in pairs)}")
     return dict(pairs)
+
+
+class Part(NamedTuple):
+    """What `open_source` would open: a set, and the part of it that has a name; without one it is the whole."""
+
+    where: str
+    split: str
+
+
+def part_of(data: str) -> Part:
+    """The same for every name of the same data; a path that cannot be expanded is only that of its own name."""
+    if is_glyphs(data):
+        scheme, _, split = data.partition(":")
+        return Part(scheme, split or "test")
+    if not is_file(data):
+        scheme, name, split = (*data.split(":", 2), "", "")[:3]
+        return Part(f"{scheme}:{name}", split or next(iter(DATA_SETS.get(name, ())), ""))
+    try:
+        path, split = split_path(data)
+    except ConfigurationError:
+        return Part(data, "")
+    return Part(str(path.resolve()), split)
+
+
+def overlap(data: str, other: str) -> bool:
+    """Whether two names are of the same set and the same part of it, or one of them of the whole."""
+    one, two = part_of(data), part_of(other)
+    return one.where == two.where and (one.split == two.split or not one.split or not two.split)
+
+
+def relation(data: str, other: str) -> str:
+    """What two names that do not overlap have to do with each other; empty where it is nothing."""
+    if part_of(data).where != part_of(other).where:
+        return ""
+    return OTHER_CLASSES if is_file(data) or is_glyphs(data) else OTHER_PART

@@ -1,6 +1,5 @@
 """The plots of a comparison: accuracies of its arms, and their paired differences to the reference."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from simulations.studies.axes import FOOT, HEAD, LETTER, WIDTH, add_axes, new_fi
 from simulations.studies.cell import Cell
 from simulations.studies.comparisons import Comparison
 from simulations.studies.text import points
+from tinytrain_core.statistics import Mean
 
 PITCH = 21.0  # of two arms
 FIGURES = 84.0  # the width of a mean and its interval in figures
@@ -79,8 +79,8 @@ def accuracies_figure(comparison: Comparison, backbone: str, cells: Sequence[Cel
 
 
 def _difference(cell: Cell) -> Dot:
-    excludes_zero = abs(cell.difference or 0) > (cell.difference_interval or math.inf)
-    return Dot(cell.difference, cell.difference_interval, excludes_zero, "+")
+    found = Mean(cell.difference or 0.0, cell.difference_interval, cell.tasks)
+    return Dot(cell.difference, cell.difference_interval, found.excludes_zero, "+")
 
 
 def differences_figure(comparison: Comparison, backbone: str, cells: Sequence[Cell]) -> str:
@@ -89,4 +89,5 @@ def differences_figure(comparison: Comparison, backbone: str, cells: Sequence[Ce
     figure = _strips(comparison, cells, _difference, title)
     for axes in figure.axes:
         axes.axvline(0, color=MUTED, linewidth=1)
-    return to_svg(figure, f"difference {comparison.name} {backbone}", f"{comparison.title}: differences, {backbone}")
+    name = f"difference {comparison.name} {comparison.reference} {backbone}"
+    return to_svg(figure, name, f"{comparison.title}: against {comparison.reference}, {backbone}")

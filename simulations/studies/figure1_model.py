@@ -7,13 +7,13 @@ Raspberry Pi Zero 2 W, and carried over to other devices by their rate, memory a
 from dataclasses import dataclass
 
 from simulations.studies import published
+from simulations.studies.text import MILLION
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.devices.estimate import estimate
 from tinytrain_core.devices.profile import DeviceProfile
 from tinytrain_core.selection.cost import MIB
 
 SWAPPING_FAMILIES = ("sbc", "gpu")  # boards that run Linux from a card; microcontrollers and apps have no swap
-MILLION = 10**6
 
 
 @dataclass(frozen=True)

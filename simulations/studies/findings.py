@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from simulations.studies.arms import Arm
@@ -22,12 +22,14 @@ class Findings:
 
     Attributes:
         sweeps: how the learning rate of each arm was chosen, where there was a choice.
+        against: the cells once more, for every other reference that a comparison has.
     """
 
     settings: StudySettings
     comparisons: Sequence[Comparison]
     cells: Sequence[Cell]
     sweeps: Sequence[Sweep]
+    against: Sequence[Cell] = ()
 
     def of(self, comparison: Comparison) -> list[Cell]:
         """The cells of a comparison."""
@@ -37,7 +39,11 @@ class Findings:
 def find(settings: StudySettings, trials: Trials) -> Findings:
     """The figures that follow from the trials so far; pure."""
     comparisons = settings.comparisons()
-    cells = [cell for comparison in comparisons for cell in comparison_cells(settings, trials, comparison)]
+    others = [replace(comparison, reference=other) for comparison in comparisons for other in comparison.others]
+
+    def cells(of: Sequence[Comparison]) -> list[Cell]:
+        return [cell for comparison in of for cell in comparison_cells(settings, trials, comparison)]
+
     sweeps = [
         sweep(settings, trials, data, backbone, arm)
         for backbone in settings.backbones
@@ -45,7 +51,7 @@ def find(settings: StudySettings, trials: Trials) -> Findings:
         for label, arm in settings.cells()
         if label == backbone
     ]
-    return Findings(settings, comparisons, cells, [found for found in sweeps if found.accuracies])
+    return Findings(settings, comparisons, cells(comparisons), [s for s in sweeps if s.accuracies], cells(others))
 
 
 def arm_title(arm: Arm, settings: StudySettings) -> str:
@@ -69,7 +75,9 @@ def _sweep_fields(found: Sweep) -> dict[str, Any]:
         "training": found.arm.training,
         "arm": found.arm.name,
         "chosen": found.chosen,
+        "at_end": found.at_end,
         "validation": found.sets,
+        "tasks": {f"{rate:g}": count for rate, count in found.tasks.items()},
         "accuracies": {f"{rate:g}": accuracy for rate, accuracy in found.accuracies.items()},
     }
 
@@ -81,6 +89,7 @@ def as_json(findings: Findings, extra: dict[str, Any]) -> str:
         "settings": findings.settings.model_dump(mode="json"),
         "comparisons": comparisons,
         "cells": [asdict(cell) for cell in findings.cells],
+        "against": [asdict(cell) for cell in findings.against],
         "sweeps": [_sweep_fields(found) for found in findings.sweeps],
     }
     return json.dumps(found | extra, indent=2)

@@ -20,7 +20,7 @@ DEFAULTS = {"rates": [0.001], "trials": 5}
 
 
 def _show(out: Path, style: Format) -> None:
-    settings = read_settings(out, SearchSettings)
+    settings = read_settings(out, SearchSettings, {})
     generations = search(settings, read_trials(out))
     best, console = generations[-1], Console(soft_wrap=True, highlight=False)
     if style is Format.JSON:

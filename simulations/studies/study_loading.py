@@ -14,6 +14,7 @@ from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.selection.methods import load_methods
 
 QUICK = "quick"
+LISTS = ("methods", "methods_files", "reference", "questions", "rates")
 PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"ways": 0, "trials": 200, "validation_trials": 10, "rates": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)},
     QUICK: {"ways": 5, "trials": 20, "validation_trials": 5, "rates": (3e-4, 1e-3, 3e-3, 1e-2)},
@@ -33,7 +34,7 @@ def build_study(kind: type[Settings], raw: Mapping[str, Any]) -> Settings:
     if protocol not in PROTOCOLS:
         raise ConfigurationError(f"unknown protocol {protocol!r}; the known ones are {', '.join(PROTOCOLS)}")
     for file in raw.get("methods_files") or ():
-        load_methods(Path(file))
+        load_methods(Path(str(file)))
     try:
         return kind.model_validate({"protocol": protocol, **PROTOCOLS[protocol], **raw})
     except ValidationError as error:
@@ -53,17 +54,29 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return raw
 
 
-def _texts(given: Any) -> list[str]:
-    """What YAML may write as a mapping, as `LABEL=NAME`."""
-    pairs = given.items() if isinstance(given, dict) else ()
-    return [f"{label}={name}" for label, name in pairs] or list(map(str, given or ()))
+def _listed(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, a single one of what there may be several of as a list."""
+    return {
+        name: [value] if name in LISTS and isinstance(value, (str, float, int)) else value
+        for name, value in raw.items()
+    }
+
+
+def _texts(name: str, given: Any) -> list[str]:
+    """What YAML may write as one text, or as a mapping, as `LABEL=NAME`."""
+    if isinstance(given, dict):
+        return [f"{label}={value}" for label, value in given.items()]
+    texts = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise ConfigurationError(f"{name}: {given!r} is not a name, a list of them or a mapping of labels to them")
+    return list(texts)
 
 
 def _by_label(raw: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Data and backbones by label, what is not given filled in."""
 
     def given(name: str, default: Iterable[str] = ()) -> list[str]:
-        return _texts(raw.get(name)) or list(default)
+        return _texts(name, raw.get(name)) or list(default)
 
     data = given("data", DEFAULT_DATA)
     return {
@@ -80,7 +93,8 @@ def load_study(kind: type[Settings], config: Path | None, flags: Mapping[str, An
     Data and backbones may be lists of `LABEL=NAME` or names, or in YAML mappings.
 
     Raises:
-        ConfigurationError: the file is not there or not YAML, or as `build_study`, `tested_data` and `labelled_files`.
+        ConfigurationError: the file is not there or not YAML, or as `build_study`, `tested_data` and `labelled_files`;
+            data or backbones are no names.
     """
-    raw = (_read_yaml(config) if config else {}) | dict(flags)
+    raw = _listed((_read_yaml(config) if config else {}) | dict(flags))
     return build_study(kind, raw | _by_label(raw))

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -67,10 +68,10 @@ def clock(seconds: float | None) -> str:
 
 
 class StudyProgress:
-    """What to tell of a study's trials as they come; `show` gets (done, of how many, text)."""
+    """What to tell of a study's trials as they come; `show` gets (done, of how many, text), `say` a line of its own."""
 
-    def __init__(self, show: Callable[[int, int, str], None]) -> None:
-        self._show = show
+    def __init__(self, show: Callable[[int, int, str], None], say: Callable[[str], None] = lambda line: None) -> None:
+        self._show, self.say = show, say
         self._estimate = Estimate()
         self._done = self._failed = 0
 
@@ -99,9 +100,11 @@ def _bar(console: Console) -> Iterator[StudyProgress]:
     columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("starting", total=None)
-        yield StudyProgress(
-            lambda done, total, text: progress.update(task, completed=done, total=total, description=text)
-        )
+
+        def show(done: int, total: int, text: str) -> None:
+            progress.update(task, completed=done, total=total, description=text)
+
+        yield StudyProgress(show, partial(console.print, highlight=False, markup=False))
 
 
 @contextmanager
@@ -116,7 +119,7 @@ def _lines(console: Console) -> Iterator[StudyProgress]:
         told_s = now_s
         console.print(f"{done}/{total} trials, {clock(now_s - start_s)}, {text}", highlight=False, markup=False)
 
-    yield StudyProgress(show)
+    yield StudyProgress(show, partial(console.print, highlight=False, markup=False))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from server.files import exclusive
 from simulations.studies.arms import Training
 from simulations.studies.rates import rates_of, sweep
 from simulations.studies.runner import Unit, draw_task, open_data
-from simulations.studies.study_folder import claim
+from simulations.studies.study_folder import StudyRecord, claim
 from simulations.studies.study_progress import StudyProgress
 from simulations.studies.study_settings import StudySettings
 from simulations.studies.trials import Key, Purpose, Trial, Trials, TrialsFile, open_trials, read_trials
@@ -23,6 +23,7 @@ from tinytrain_core.backbones.weights import from_bytes, read_bytes
 from tinytrain_core.errors import ConfigurationError, DataError
 
 CUDA = "cuda"
+SHOWN = 16  # digits of a digest
 
 
 def validation_units(settings: StudySettings) -> list[Unit]:
@@ -87,11 +88,13 @@ class _Execution:
     progress: StudyProgress
 
     def missing(self, units: Sequence[Unit]) -> list[Unit]:
-        return [unit for unit in units if unit.key not in self.trials]
+        """Those that have not ended, and those that failed for want of data, which may be there now."""
+        return [unit for unit in units if (found := self.trials.get(unit.key)) is None or found.is_mendable]
 
     def run(self, units: Sequence[Unit]) -> None:
         for trial in self.workers.run(self.missing(units)):
-            self.file.append(trial)
+            if trial != self.trials.get(trial.key):
+                self.file.append(trial)
             self.trials[trial.key] = trial
             self.progress.take(trial)
 
@@ -102,6 +105,12 @@ class _Execution:
         tests = evaluation_units(settings, self.trials)
         self.progress.plan(self.missing(tests))
         self.run(tests)
+
+
+def _tell_of_code(out: Path, record: StudyRecord, progress: StudyProgress) -> None:
+    earlier = ", ".join(sources[:SHOWN] for sources in record.earlier_sources)
+    if earlier:
+        progress.say(f"{out} has trials of other code (sha256 {earlier}); this goes on with {record.sources[:SHOWN]}")
 
 
 def run_study(settings: StudySettings, out: Path, command: str, workers: int, progress: StudyProgress) -> None:
@@ -115,7 +124,7 @@ def run_study(settings: StudySettings, out: Path, command: str, workers: int, pr
     _check_backbones(settings)
     _check_data(settings)
     with exclusive(out):
-        claim(out, settings, command)
+        _tell_of_code(out, claim(out, settings, command), progress)
         trials = read_trials(out)
         with open_trials(out) as file, Workers(settings, workers) as pool:
             _Execution(trials, file, pool, progress).run_all(settings)

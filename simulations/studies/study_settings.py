@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from simulations.studies.arms import Arm, ComputeShare, Mebibytes, Steps, Training, Views
 from simulations.studies.comparisons import Comparison
+from simulations.studies.data_sets import overlap
 from tinytrain_core.engine.settings import STEPS, VIEWS
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.selection.cost import COMPUTE_SHARE, MEMORY_MIB
@@ -73,6 +74,7 @@ class StudySettings(BaseModel, ABC):
         if unknown := sorted(self.plain.keys() - self.backbones.keys()):
             raise ConfigurationError(f"a plain backbone needs a meta-trained one of its label: {', '.join(unknown)}")
         for label in self.data if self.validates else ():
+            self._check_validation(label)
             if not self.validation_labels(label):
                 raise ConfigurationError(
                     f"the learning rates of {label} are chosen on other validation sets than its own, and there is "
@@ -80,15 +82,24 @@ class StudySettings(BaseModel, ABC):
                 )
         return self
 
+    def _check_validation(self, tested: str) -> None:
+        """That no validation set is the data tested on under another name."""
+        for label in self.validation_labels(tested):
+            if overlap(self.data[tested], self.validation[label]):
+                raise ConfigurationError(
+                    f"the validation set {label} ({self.validation[label]}) is what {tested} is tested on "
+                    f"({self.data[tested]}), or has it in it; give another part of it, as PATH:SPLIT, or call it "
+                    f"{tested} too, so that it only chooses for other sets"
+                )
+
     @property
     def validates(self) -> bool:
         """Whether there is a choice of learning rates."""
         return len(self.rates) > 1
 
     def validation_labels(self, tested: str) -> tuple[str, ...]:
-        """The validation sets that may choose a rate for the data tested on: never its own, whatever its label."""
-        own = self.data[tested]
-        return tuple(label for label, data in self.validation.items() if label != tested and data != own)
+        """The validation sets that may choose a rate for the data tested on: never that of its own label."""
+        return tuple(label for label in self.validation if label != tested)
 
     def files(self, training: Training) -> dict[str, str]:
         """The backbones of a training, by label."""

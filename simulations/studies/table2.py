@@ -10,7 +10,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from statistics import fmean
 
 from simulations.studies import published
+from simulations.studies.arms import TINYTRAIN
 from simulations.studies.planning import ONE_ALIVE, Planned, problem_of
+from simulations.studies.text import MILLION
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.engine.execution import Execution
@@ -26,7 +28,6 @@ from tinytrain_core.selection.workload import Workload
 
 FORWARD = "forward"
 SPARSE_UPDATE = "sparse_update"
-TINYTRAIN = "tinytrain"
 METHODS = (
     "full_train",
     "last_layer",
@@ -38,7 +39,6 @@ METHODS = (
     TINYTRAIN,
 )
 BY_SAVED_ACTIVATIONS = ("tinytl", "adapter_drop")
-MILLION = 10**6
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 
 from simulations.studies import published
-from simulations.studies.table2 import SPARSE_UPDATE, TINYTRAIN, Figure, Row
+from simulations.studies.arms import TINYTRAIN
+from simulations.studies.table2 import SPARSE_UPDATE, Figure, Row
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.engine.execution import Execution
 from tinytrain_core.engine.features import Place

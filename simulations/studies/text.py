@@ -2,6 +2,8 @@
 
 from simulations.reporting.units import NOTHING
 
+MILLION = 10**6
+
 
 def points(value: float | None, interval: float | None = None, sign: str = "") -> str:
     """A share in per cent, or with the sign "+" a difference in percentage points, and its interval."""

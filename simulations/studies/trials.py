@@ -1,4 +1,7 @@
-"""Every trial of a study in one tidy CSV file: a line is written as its trial ends, and never changed."""
+"""Every trial of a study in one tidy CSV file: a line is written as its trial ends, and never changed.
+
+Of two lines of the same trial the later one counts.
+"""
 
 import csv
 import io
@@ -12,9 +15,12 @@ from typing import Any, NamedTuple, TextIO
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from simulations.studies.arms import Training
-from tinytrain_core.errors import ConfigurationError, StorageError
+from tinytrain_core.errors import ConfigurationError, ErrorCode, StorageError
+from tinytrain_core.report import Outcome
 
 TRIALS_FILE = "trials.csv"
+FAILED = Outcome.FAILED.name.lower()
+DIVERGED = ErrorCode.TRAINING_DIVERGED.name.lower()
 
 
 class Purpose(StrEnum):
@@ -86,6 +92,16 @@ class Trial(BaseModel):
     @property
     def key(self) -> Key:
         return Key(self.purpose, self.data, self.backbone, self.training, self.arm, self.learning_rate, self.trial)
+
+    @property
+    def updated_layers(self) -> tuple[str, ...]:
+        """The convolutions of `layers`, however many of their channels."""
+        return tuple(layer.partition(":")[0] for layer in self.layers.split())
+
+    @property
+    def is_mendable(self) -> bool:
+        """Whether it failed for another reason than its training, as for want of images, and is to be run again."""
+        return self.outcome == FAILED and self.error != DIVERGED
 
 
 Trials = Mapping[Key, Trial]
