@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from server.manifest import Accuracy
-from tinytrain_core.statistics import Mean, half_width, paired, share_below, worst_decile
+from tinytrain_core.statistics import Mean, Paired, half_width, mean_of_means, paired, share_below, worst_decile
 
 accuracies = st.floats(0, 1)
 several = st.lists(accuracies, min_size=2, max_size=40)
@@ -64,6 +64,42 @@ def test_the_p_value_is_that_of_scipy(values, others):
     assume(len(pairs) > 1 and statistics.stdev(differences) > 1e-6)
     found = paired([a for a, _ in pairs], [b for _, b in pairs])
     assert found.p_value == pytest.approx(scipy.ttest_1samp(differences, 0).pvalue, rel=1e-6, abs=1e-12)
+
+
+def test_a_mean_of_means_by_hand():
+    found = mean_of_means([[0.1, 0.2, 0.3], [0.5, 0.9]])
+    # means .2 and .7; s^2 / n of .01 / 3 and .08 / 2, sum .0433333, so that the error is .1040833; the degrees of
+    # freedom are .0433333^2 / (.0033333^2 / 2 + .04^2 / 1) = 1.169550
+    assert found.mean == pytest.approx(0.45)
+    assert found.count == 5
+    scipy = pytest.importorskip("scipy.stats")
+    assert found.interval == pytest.approx(scipy.t.ppf(0.975, 1.169550) * 0.1040833, rel=1e-5)
+    assert found.p_value == pytest.approx(2 * scipy.t.sf(0.45 / 0.1040833, 1.169550), rel=1e-5)
+
+
+def test_means_of_groups_without_a_spread_or_without_an_interval():
+    assert mean_of_means([[0.5, 0.5], [0.25, 0.25]]) == Paired(0.375, 0.0, 0.0, 4)
+    assert mean_of_means([[0.0, 0.0], [0.0, 0.0]]) == Paired(0.0, 0.0, 1.0, 4)
+    assert mean_of_means([[0.5], [0.25, 0.75]]) == Paired(0.5, None, None, 3)
+    with pytest.raises(statistics.StatisticsError):
+        mean_of_means([])
+
+
+@given(several)
+def test_of_one_group_it_is_the_t_test(values):
+    assume(statistics.stdev(values) > 1e-6)
+    found, plain = mean_of_means([values]), paired(values, [0.0] * len(values))
+    assert (found.mean, found.count) == (plain.mean, plain.count)
+    assert (found.interval, found.p_value) == pytest.approx((plain.interval, plain.p_value), rel=1e-6, abs=1e-12)
+
+
+@given(several, several)
+def test_of_two_groups_it_is_welchs_test(values, others):
+    scipy = pytest.importorskip("scipy.stats")
+    assume(statistics.stdev(values) > 1e-6 and statistics.stdev(others) > 1e-6)
+    found = mean_of_means([values, [-other for other in others]])
+    welch = scipy.ttest_ind(values, others, equal_var=False)
+    assert found.p_value == pytest.approx(welch.pvalue, rel=1e-6, abs=1e-12)
 
 
 @given(several, st.data())

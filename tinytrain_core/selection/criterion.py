@@ -167,6 +167,9 @@ def assemble(
     """
     decisions = []
     for conv in spec.convs:
+        if conv.index in (base or {}) and conv.index not in chosen:
+            decisions.append(Decision(conv.name, Reason.WAY_BACK, conv.out_channels, conv.out_channels))
+            continue
         outside = Reason.OUTSIDE_WINDOW if conv.index < potential.start else Reason.NO_POTENTIAL
         decisions.append(ranked.get(conv.index) or Decision(conv.name, outside, 0, conv.out_channels))
     if chosen or base:

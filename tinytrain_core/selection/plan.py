@@ -17,6 +17,7 @@ class Reason(Enum):
     METHOD = "as the method prescribes"
     SOME_INPUTS = "weights from some input channels, as the method prescribes"
     BIASES = "biases only, as the method prescribes"
+    WAY_BACK = "biases only, on the way back"
     OUTSIDE_WINDOW = "outside the inspection window"
     NO_POTENTIAL = "no Fisher potential"
     OVER_MEMORY = "over the memory budget"
