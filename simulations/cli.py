@@ -23,13 +23,11 @@ from simulations.settings import FleetSettings, load_settings, parse_overrides
 from simulations.studies.accuracy_commands import ablation, table1
 from simulations.studies.accuracy_options import MethodsFiles
 from simulations.studies.cost_commands import figure1, table2
+from simulations.studies.program import INTERRUPTED, PROGRAM
 from simulations.studies.search_commands import sparse_search
 from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue
 from tinytrain_core.selection.methods import load_methods
-
-PROGRAM = "tinytrain-sim"
-INTERRUPTED = 130
 
 app = typer.Typer(
     help="Simulate a fleet of unequal devices: each personalises the same backbone within its own memory and "

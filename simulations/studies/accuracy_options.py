@@ -20,7 +20,10 @@ Data = Annotated[
 ]
 Validation = Annotated[
     list[str] | None,
-    typer.Option(help="What learning rates are chosen on, as --data; never for the set of the same label. Repeatable."),
+    typer.Option(
+        help="What learning rates are chosen on, as --data: never for the set of the same label, nor what that is "
+        "under another one. Repeatable."
+    ),
 ]
 Backbones = Annotated[
     list[str] | None,

@@ -126,9 +126,9 @@ def _sample(row: _Row, name: str) -> Sample:
     return row.sample(name, row.counted)
 
 
-def _over_data(rows: Sequence[_Row], cells: Sequence[Sequence[Cell]], name: str) -> Cell:
+def _over_data(rows: Sequence[_Row], cells: Sequence[Cell], name: str) -> Cell:
     """The average of an arm over the data sets of one backbone."""
-    own = [cell for found in cells for cell in found if cell.name == name]
+    own = [cell for cell in cells if cell.name == name]
     return replace(average(own, figures([_sample(row, name) for row in rows])), data=AVERAGE)
 
 
@@ -151,14 +151,13 @@ def _backbones(settings: StudySettings, comparison: Comparison) -> list[str]:
 
 def comparison_cells(settings: StudySettings, trials: Trials, comparison: Comparison) -> list[Cell]:
     """The cells of a comparison; their averages over several data sets and backbones, where all of them have tasks."""
-    cells, single, blocks = [], [], []
-    for backbone in _backbones(settings, comparison):
-        rows = [_row(settings, trials, comparison, data, backbone) for data in settings.data]
-        found = [[_cell(row, name) for name in comparison.arms] for row in rows if row.counted]
-        single += [cell for of_data in found for cell in of_data]
-        cells += [cell for of_data in found for cell in of_data]
-        if len(found) == len(rows) > 1:
-            cells += [_over_data(rows, found, name) for name in comparison.arms]
-        blocks.append(rows)
-    overall = [_over_backbones(blocks, single, name) for name in comparison.arms] if len(blocks) > 1 else []
+    names, backbones = comparison.arms, _backbones(settings, comparison)
+    blocks = [[_row(settings, trials, comparison, data, backbone) for data in settings.data] for backbone in backbones]
+    cells, single = [], []
+    for rows in blocks:
+        own = [_cell(row, name) for row in rows if row.counted for name in names]
+        whole = len(rows) > 1 and all(row.counted for row in rows)
+        cells += own + ([_over_data(rows, own, name) for name in names] if whole else [])
+        single += own
+    overall = [_over_backbones(blocks, single, name) for name in names] if len(blocks) > 1 else []
     return cells + [cell for cell in overall if cell is not None]

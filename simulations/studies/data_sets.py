@@ -32,6 +32,7 @@ FOLDER_ONLY = {
     "Fungi": "the images/ folder of FGVCx Fungi",
     "COCO": "a folder of crops, cut out at their boxes, for each category",
 }
+SPLIT_PARTS = {"trainval": ("trainval", "train", "val")}
 OTHER_CLASSES = "other classes of the same set"
 OTHER_PART = "another part of the same set"
 DEFAULT_DATA = ("Omniglot", "GTSRB")
@@ -108,7 +109,13 @@ def part_of(data: str) -> Part:
 def overlap(data: str, other: str) -> bool:
     """Whether two names are of the same set and the same part of it, or one of them of the whole."""
     one, two = part_of(data), part_of(other)
-    return one.where == two.where and (one.split == two.split or not one.split or not two.split)
+    return one.where == two.where and not _apart(one.split, two.split)
+
+
+def _apart(split: str, other: str) -> bool:
+    """Whether two parts of a set, or the whole, have nothing in common: trainval is both train and val."""
+    parts = (set(SPLIT_PARTS.get(name, (name,))) for name in (split, other))
+    return bool(split and other) and not set.intersection(*parts)
 
 
 def relation(data: str, other: str) -> str:

@@ -5,12 +5,16 @@ from dataclasses import fields
 
 import pytest
 
+from simulations.reporting.sections import sections_text
 from simulations.studies.ablation import AblationSettings
-from simulations.studies.questions import QUESTIONS, Question
+from simulations.studies.accuracy_sections import sections
+from simulations.studies.findings import find
+from simulations.studies.questions import QUESTIONS, SMALL_SCHEME, Question
 from simulations.studies.study_loading import load_study
 from tests.simulations.test_table1 import call
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.selection.methods import METHODS, method_by_name
+from tinytrain_core.selection.methods.sparse_update import published_schemes
 
 FLAGS = [
     *("--data", "A=glyphs:test", "--rates", "0.003", "--backbone", "mcunet-5fps", "--workers", "1"),
@@ -50,6 +54,29 @@ def test_an_arm_of_two_questions_is_run_once():
     assert [arm.name for arm in arms].count("tinytrain") == 1
     assert not any(arm.views == 4 for arm in arms)  # which is what the study has anyway
     assert len({arm.name for arm in arms}) == len(arms) == 1 + 4 + 3 + 4
+
+
+def test_the_compute_is_varied_around_the_studys():
+    (comparison,) = load("compute").comparisons()
+    assert comparison.reference == "0.15 of the MACs"
+    assert [arm.compute_share for arm in comparison.arms.values()] == [None, 0.05, 0.1, 0.3, 1.0]
+    assert next(iter(comparison.arms.values())).name == "tinytrain"
+    assert "tinytrain" not in [arm.name for arm in load("compute", compute_share=0.2).arms()]
+
+
+def test_the_small_scheme_is_published_for_every_architecture():
+    arm = QUESTIONS["depth"].groups[""][SMALL_SCHEME]
+    name = SMALL_SCHEME.partition("=")[2]
+    assert arm.method == SMALL_SCHEME
+    assert all(name in schemes for schemes in published_schemes().values())
+
+
+def test_the_papers_ablation_stands_beside_the_questions_that_it_asked():
+    told = sections_text(sections(find(load("channels", "meta", plain=["mcunet-5fps"]), {}), draws=False))
+    assert "The paper on meta-training" in told
+    assert "320.5 kB" in told
+    assert "69.35" in told
+    assert "The paper on" not in sections_text(sections(find(load("window"), {}), draws=False))
 
 
 def test_channels_are_compared_at_several_sizes_of_the_memory():

@@ -19,6 +19,7 @@ from simulations.studies.trials import COLUMNS, TRIALS_FILE, read_trials
 from tests.simulations.test_report_page import Balance
 
 T2 = 4.302652729911275  # Student's t, two degrees of freedom, 97.5 %
+T4 = 2.7764451051977987  # and of four
 BEFORE = {"Omniglot": (0.4, 0.5, 0.6), "GTSRB": (0.6, 0.6, 0.6)}
 AFTER = {
     ("Omniglot", "none"): BEFORE["Omniglot"],
@@ -106,9 +107,10 @@ def test_the_average_weighs_data_sets_the_same(tmp_path):
     found = findings(tmp_path)
     one, other, both = (cell(found, data, "tinytrain") for data in ("Omniglot", "GTSRB", "average"))
     assert both.accuracy == pytest.approx((0.7 + 0.9) / 2)
-    assert both.accuracy_interval == pytest.approx((one.accuracy_interval**2 + other.accuracy_interval**2) ** 0.5 / 2)
     assert both.difference == pytest.approx((0.2 + 0.2) / 2)
-    assert (both.tasks, both.difference_p, both.learning_rate) == (6, None, None)
+    assert (both.tasks, both.learning_rate, both.same_layers) == (6, None, None)
+    assert (one.gain_interval, other.gain_interval) == pytest.approx((T2 * 0.1 / 3**0.5,) * 2)
+    assert both.gain_interval == pytest.approx(T4 * 0.1 / 3**0.5 / 2**0.5)  # two sets of the same spread
 
 
 def test_only_tasks_that_every_method_has_ended_are_counted(tmp_path):

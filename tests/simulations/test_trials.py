@@ -66,6 +66,19 @@ def test_a_damaged_line_and_foreign_columns_are_refused(tmp_path):
         read_trials(tmp_path)
 
 
+def test_of_two_lines_of_a_trial_the_later_one_counts(tmp_path):
+    lost = trial(0, accuracy_before=None, accuracy_after=None, outcome="failed", error="too_few_images")
+    write(tmp_path, lost, trial(0))
+    assert list(read_trials(tmp_path).values()) == [trial(0)]
+    assert (lost.is_mendable, trial(0).is_mendable) == (True, False)
+    assert not trial(0, outcome="failed", error="training_diverged").is_mendable
+
+
+def test_layers_are_told_apart_without_their_channels():
+    assert trial(0, layers="1:2 41:160").updated_layers == ("1", "41")
+    assert trial(0).updated_layers == ()
+
+
 def test_an_arm_is_named_by_what_is_its_own():
     arm = Arm(method="tinytrain", views=0, headroom_mib=0.0625)
     assert arm.name == "tinytrain views=0 headroom_mib=0.0625"
