@@ -20,6 +20,7 @@ CLASS_COLOURS = tuple(f"#0202{n:02x}" for n in range(1, 9))
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", ACCENT: "accent", WORSE: "worse", PAPER: "card"} | {
     colour: f"class-{position}" for position, colour in enumerate(CLASS_COLOURS)
 }
+NAMESPACE, LINKS = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 POINTS_PER_INCH = 72
 FONT_SIZE = 11
 
@@ -42,19 +43,16 @@ def class_colour(position: int) -> str:
     return CLASS_COLOURS[position % len(CLASS_COLOURS)]
 
 
-def _render(figure: Figure, name: str, background: str = "none") -> str:
+def _render(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
-        figure.savefig(buffer, format="svg", facecolor=background, metadata={"Date": None})
+        figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None})
     return buffer.getvalue()
 
 
 def to_file(figure: Figure, name: str) -> bytes:
     """The figure as an SVG file of its own, on white."""
-    text, colours = _render(figure, name, PAPER), light_colours()
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, colours[variable])
-    return text.encode()
+    return standalone(to_svg(figure, name, name))
 
 
 def to_svg(figure: Figure, name: str, label: str) -> str:
@@ -73,3 +71,19 @@ def to_svg(figure: Figure, name: str, label: str) -> str:
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
     return re.sub(r"\n\s*", "\n", text).strip()
+
+
+def standalone(element: str) -> bytes:
+    """An element of `to_svg` as an SVG file of its own, on white."""
+    colours = light_colours()
+    for variable in VARIABLES.values():
+        element = element.replace(f"var(--{variable})", colours[variable])
+    style = f"background:{colours[VARIABLES[PAPER]]};font-family:sans-serif"
+    head = f'<svg xmlns="{NAMESPACE}" xmlns:xlink="{LINKS}" style="{style}" '
+    return element.replace("<svg ", head, 1).encode()
+
+
+def file_name(element: str) -> str:
+    """What a file with an element of `to_svg` is called: its label in lower case."""
+    label = re.search(r'aria-label="([^"]*)"', element)
+    return re.sub(r"[^a-z0-9]+", "-", label[1].lower() if label else "plot").strip("-") + ".svg"

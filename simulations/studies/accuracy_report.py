@@ -6,10 +6,12 @@ from rich.console import Console
 
 from server.files import write_file
 from simulations.reporting.sections import Page, print_sections, render_page, sections_text
+from simulations.reporting.svg import file_name, standalone
 from simulations.studies.accuracy_sections import facts_section, sections
 from simulations.studies.findings import Findings, as_csv
 from simulations.studies.study_folder import StudyRecord, read_study
 
+PLOTS = "plots"
 TITLES = {"table1": "Accuracy by method", "ablation": "What each part of the method is worth"}
 LEAD = (
     "Every arm had the same tasks. Where there was a choice of learning rates, it has the one that did best on "
@@ -26,7 +28,7 @@ def render(findings: Findings, record: StudyRecord) -> str:
 
 
 def write_products(out: Path, findings: Findings) -> Path:
-    """Write the tables as CSV and text and the page, whose file is what is returned.
+    """Write the tables as CSV and text, the plots and the page, whose file is what is returned.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -38,6 +40,8 @@ def write_products(out: Path, findings: Findings) -> Path:
     if findings.against:
         write_file(out / f"{record.study}-against.csv", as_csv(findings.against).encode())
     write_file(page.with_suffix(".txt"), sections_text(sections(findings, draws=False)).encode())
+    for plot in (plot for section in sections(findings, draws=True) for plot in section.plots):
+        write_file(out / PLOTS / file_name(plot), standalone(plot))
     return page
 
 

@@ -156,4 +156,13 @@ def sections(findings: Findings, draws: bool) -> list[Section]:
         made += [_against_section(findings, comparison, other, draws) for other in comparison.others]
     made += [cost_section(c, findings.of(c)) for c in findings.comparisons if findings.of(c)]
     made += [rate_section(findings, draws)] if findings.sweeps else []
-    return made + paper_sections(findings)
+    return _legends_once(made + paper_sections(findings))
+
+
+def _legends_once(made: list[Section]) -> list[Section]:
+    """The same tables, what several of them say below only below the first."""
+    told, once = {""}, []
+    for section in made:
+        once.append(replace(section, notes=[note for note in section.notes if note not in told]))
+        told |= set(section.notes) - {NO_TASK}
+    return once

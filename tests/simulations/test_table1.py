@@ -110,7 +110,7 @@ def test_two_workers_give_the_same_trials(whole, tmp_path):
 
 def ended_by(which: signal.Signals, out, *flags: str) -> tuple[int, str]:
     """Run the program until a few trials are stored, and end it: its exit code, and what it told."""
-    command = [sys.executable, "-c", PROGRAM, "table1", *FLAGS, "--out", str(out), *flags]
+    command = [sys.executable, "-c", PROGRAM, "table1", *FLAGS, "--trials", "500", "--out", str(out), *flags]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     file = out / TRIALS_FILE
     while not file.exists() or len(file.read_bytes().splitlines()) < 4:
@@ -123,8 +123,9 @@ def ended_by(which: signal.Signals, out, *flags: str) -> tuple[int, str]:
 
 def test_a_killed_study_goes_on_and_ends_the_same(whole, tmp_path):
     ended_by(signal.SIGKILL, tmp_path, "--workers", "2")
-    assert 3 <= len(read_trials(tmp_path)) < UNITS
-    assert run(tmp_path, load()) == kept(whole)
+    assert len(read_trials(tmp_path)) >= 3
+    again, expected = run(tmp_path, load()), kept(whole)
+    assert {key: again[key] for key in expected} == expected
 
 
 def test_an_interrupt_keeps_what_has_ended(whole, tmp_path):
@@ -132,7 +133,9 @@ def test_an_interrupt_keeps_what_has_ended(whole, tmp_path):
     assert code == 130
     assert "interrupted" in told
     assert "Traceback" not in told
-    assert kept(tmp_path).items() <= kept(whole).items()
+    found, expected = kept(tmp_path), kept(whole)
+    assert len(found) >= 3
+    assert all(found[key] == expected[key] for key in found.keys() & expected.keys())
 
 
 def test_more_trials_methods_and_data_go_on_with_what_is_there(whole, tmp_path):
