@@ -1,9 +1,6 @@
-"""Methods by name and options, those from outside the package, and what the prescribed ones prescribe."""
+"""What the methods choose and prescribe, and that they keep to it."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,38 +18,13 @@ from tinytrain_core.personalise import personalise
 from tinytrain_core.report import Outcome
 from tinytrain_core.selection import cost
 from tinytrain_core.selection.cost import UNLIMITED, Budget, study_budget
-from tinytrain_core.selection.methods import METHODS, Method, Problem, load_methods, method_by_name, register
-from tinytrain_core.selection.methods.registry import FILES_VARIABLE
-from tinytrain_core.selection.methods.sparse_update import Scheme, SparseUpdate, planned, published_schemes
-from tinytrain_core.selection.methods.tinytrain import TinyTrain
+from tinytrain_core.selection.methods import METHODS, Method, Problem, method_by_name
 from tinytrain_core.selection.plan import Reason, UpdatePlan
-from tinytrain_core.selection.scheme_memory import KIB, scheme_bytes
 from tinytrain_core.selection.workload import Workload
 
 SMALL = spec_from_rows(SMALL_ROWS)
 SHORT = TrainingSettings(steps=2)
 PLENTY = Budget(UNLIMITED, 10**12)
-OUTSIDE = '''
-from dataclasses import dataclass
-from typing import ClassVar
-
-from tinytrain_core.selection.methods import Method, Problem, register
-from tinytrain_core.selection.plan import UpdatePlan, prescribed
-
-
-@register
-@dataclass(frozen=True)
-class Last(Method):
-    """The last few convolutions."""
-
-    count: int = 2
-    name: ClassVar[str] = "last_few"
-    number: ClassVar[int] = 51
-
-    def plan(self, problem: Problem) -> UpdatePlan:
-        spec = problem.backbone.spec
-        return prescribed(spec, set(range(len(spec.convs) - self.count, len(spec.convs))))
-'''
 
 
 def problem(budget: Budget = PLENTY) -> Problem:
@@ -64,33 +36,6 @@ def problem(budget: Budget = PLENTY) -> Problem:
 def episode(n: int = 6) -> Episode:
     task = some_task(32, n)
     return Episode(task.images, task.labels, task.images, task.labels, task.ways)
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("magic", "unknown method 'magic'"),
-        ("tinytrain:window=3", "no option 'window=3'; its options and their defaults are window_blocks=6"),
-        ("tinytrain:window_blocks=many", "window_blocks is 'many', not a int"),
-        ("tinytrain:channels=best", "channels is 'best', not fisher or l2 or random"),
-        ("tinytrain:ratio=2", "a ratio of 2"),
-        ("none:x=1", "defaults are none"),
-        ("adapter_drop:share=100", "leaves nothing"),
-        ("sparse_update:weights=a", "not of the form"),
-        ("sparse_update:weights=3x1+3x0.5", "names? a convolution twice"),
-        ("sparse_update:scheme=99kb,biases=3", "not both"),
-        ("sparse_update:biases=16", "does not fit the 15 convolutions"),
-        ("tinytrain:ratio=0.5,ratio=1", "given twice"),
-    ],
-)
-def test_what_is_not_a_method_says_so(spec: str, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        method_by_name(spec).plan(problem())
-
-
-def test_options_reach_the_method() -> None:
-    found = method_by_name("tinytrain:window_blocks=2,ratio=0.25,channels=l2,selection=static,prototypes=detached")
-    assert found == TinyTrain(2, 0.25, "l2", selection="static", prototypes="detached")
 
 
 @pytest.mark.parametrize("channels", ["fisher", "l2", "random"])
@@ -136,49 +81,6 @@ def test_tinytl_trains_no_weight_of_the_backbone() -> None:
     assert all(update.inputs == () for update in plan.updates.values())
 
 
-# The names that their authors gave the schemes: KiB, cut off behind the point.
-@pytest.mark.parametrize(
-    ("architecture", "name"), [(a, name) for a, schemes in published_schemes().items() for name in schemes]
-)
-def test_published_schemes_have_the_memory_that_they_are_named_after(architecture: str, name: str) -> None:
-    scheme = published_schemes()[architecture][name]
-    assert f"{int(scheme_bytes(load_spec(architecture), scheme) / KIB)}kb" == name
-
-
-def test_there_are_fifteen_published_schemes() -> None:
-    assert {name: len(schemes) for name, schemes in published_schemes().items()} == dict.fromkeys(
-        ("mcunet-5fps", "mbv2-w0.35", "proxyless-w0.3"), 5
-    )
-
-
-def test_sparse_update_takes_the_inputs_of_largest_weights() -> None:
-    backbone = random_backbone(SMALL)
-    plan = planned(backbone, Scheme(3, {9: 0.25, 13: 0.5, 10: 0.125}))
-    assert list(plan.updates) == [9, 10, 12, 13, 14, 15]
-    conv = SMALL.convs[9]
-    norms = backbone.weights[9].square().sum((0, 2, 3))
-    assert plan.updates[9] == Update(tuple(range(conv.out_channels)), tuple(sorted(norms.argsort()[-3:].tolist())))
-    assert plan.updates[10].inputs is None
-    assert len(plan.updates[10].outputs) == round(0.125 * SMALL.convs[10].in_channels)
-    assert [plan.updates[i].inputs for i in (12, 14, 15)] == [(), (), ()]  # the mix comes on top of the last three
-
-
-def test_a_scheme_survives_its_text() -> None:
-    scheme = published_schemes()["mcunet-5fps"]["99kb"]
-    method = method_by_name(f"sparse_update:{scheme}")
-    assert isinstance(method, SparseUpdate)
-    assert method.scheme_for(load_spec("mcunet-5fps")) == scheme
-    for odd in (Scheme(3, {}), Scheme(0, {5: 0.5}), Scheme(0, {})):
-        again = method_by_name(f"sparse_update:{odd}")
-        assert isinstance(again, SparseUpdate)
-        assert again.scheme_for(SMALL) == odd
-
-
-def test_a_backbone_without_a_published_scheme_says_what_to_do() -> None:
-    with pytest.raises(ConfigurationError, match="sparse-search"):
-        method_by_name("sparse_update").plan(problem())
-
-
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"sparse_update"}))
 def test_every_method_personalises(name: str) -> None:
     report = personalise(random_backbone(SMALL), episode(), PLENTY, name).report
@@ -203,46 +105,6 @@ def test_a_study_budget_is_the_paper_s(name: str) -> None:
     assert budget.backward_macs == int(0.15 * cost.full_train_backward_macs(spec))
     expected = {"mbv2-w0.35": 1.125}.get(name, 1.0)
     assert budget.paper_bytes == expected * 2**20
-
-
-def test_a_method_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is known here, and in a process that is started afterwards."""
-    monkeypatch.setenv(FILES_VARIABLE, "")
-    monkeypatch.setattr("tinytrain_core.selection.methods.registry.METHODS", METHODS)
-    file = tmp_path / "mine.py"
-    file.write_text(OUTSIDE)
-    load_methods(file)
-    try:
-        assert sorted(method_by_name("last_few:count=3").plan(problem()).updates) == [13, 14, 15]
-        code = "from tinytrain_core.selection.methods import method_by_name; print(method_by_name('last_few').number)"
-        asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert asked.stdout.strip() == "51"
-    finally:
-        METHODS.pop("last_few", None)
-
-
-@pytest.mark.parametrize(("name", "number"), [("Bad Name", 60), ("fine", 8), ("fine", 100), ("tinytrain", 60)])
-def test_names_and_numbers_of_others_are_refused(name: str, number: int) -> None:
-    kind = type("TinyTrain", (Method,), {"name": name, "number": number})
-    with pytest.raises(ConfigurationError, match=r"method needs a name|is that of"):
-        register(dataclass(frozen=True)(kind))
-
-
-def test_options_without_a_simple_default_are_refused() -> None:
-    kind = type("Other", (Method,), {"name": "other", "number": 60, "__annotations__": {"x": int}})
-    with pytest.raises(ConfigurationError, match="not a dataclass"):
-        register(kind)
-    with pytest.raises(ConfigurationError, match="the option x needs a default of bool, int, float, str"):
-        register(dataclass(frozen=True)(kind))
-
-
-def test_switches_are_read_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    members = {"name": "switch", "number": 61, "__annotations__": {"on": bool}, "on": True}
-    kind = dataclass(frozen=True)(type("Switch", (Method,), members))
-    monkeypatch.setitem(METHODS, "switch", kind)
-    assert [vars(method_by_name(f"switch:on={value}"))["on"] for value in ("true", "False")] == [True, False]
-    with pytest.raises(ConfigurationError, match="on is '1', not a bool"):
-        method_by_name("switch:on=1")
 
 
 def test_a_window_beyond_the_backbone_is_all_of_it() -> None:
@@ -276,16 +138,6 @@ def test_a_plan_of_what_is_not_there_is_refused_before_it_is_costed(monkeypatch:
 def test_naming_every_input_is_naming_none() -> None:
     conv = SMALL.convs[9]
     assert Update((0, 1), tuple(range(conv.in_channels))).simplified(conv) == Update((0, 1))
-
-
-@pytest.mark.parametrize("text", ["", "1 / 0", "import nothing_like_this"])
-def test_a_file_that_cannot_be_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv(FILES_VARIABLE, "")
-    file = tmp_path / f"broken{len(text)}.py"
-    if text:
-        file.write_text(text)
-    with pytest.raises(ConfigurationError, match=r"broken.*\.py cannot be loaded"):
-        load_methods(file)
 
 
 @pytest.mark.parametrize("name", backbone_names())
