@@ -127,11 +127,19 @@ def build_settings(raw: Mapping[str, Any]) -> FleetSettings:
         raise ConfigurationError("; ".join(problems) + hint) from None
 
 
-def _text(file: Path) -> str:
+def read_yaml_file(file: Path) -> dict[str, Any]:
+    """The raw settings in a file.
+
+    Raises:
+        ConfigurationError: there is no such file, or it is not YAML in UTF-8, one setting a line.
+    """
+    if not file.is_file():
+        raise ConfigurationError(f"there is no configuration file at {file}, so it cannot be read")
     try:
-        return file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read as YAML: {error}") from None
+    return _read_yaml(text, str(file))
 
 
 def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> FleetSettings:
@@ -141,11 +149,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
         ConfigurationError: there is no such file, it is not YAML in UTF-8, the method is unknown, or as
             `build_settings`.
     """
-    raw: dict[str, Any] = {}
-    if config is not None:
-        if not config.is_file():
-            raise ConfigurationError(f"no configuration file at {config}")
-        raw = _read_yaml(_text(config), str(config))
+    raw = {} if config is None else read_yaml_file(config)
     settings = build_settings(raw | dict(overrides or {}))
     checked_spec(settings.method)
     return settings

@@ -10,7 +10,7 @@ from tinytrain_core.engine.support import CleanFeatures, Task
 from tinytrain_core.fewshot.episodes import Episode
 from tinytrain_core.selection.cost import Budget
 from tinytrain_core.selection.executed import inspection_macs, training_macs
-from tinytrain_core.selection.footprint import Footprint, inspection_footprint, least_footprint, training_footprint
+from tinytrain_core.selection.footprint import Footprint, least_footprint, training_footprint
 from tinytrain_core.selection.live_memory import selection_bytes
 from tinytrain_core.selection.methods import Method, Problem
 from tinytrain_core.selection.plan import UpdatePlan
@@ -46,9 +46,7 @@ class Planned:
         """Live bytes of the fastest way that fits, else of the leanest: of selection, of training and of judging."""
         if not self.plan.updates:
             return self.plan.needed_bytes
-        work, inspection = self.problem.work, self.plan.inspection
-        inspected = inspection_footprint(work, inspection.start, self.problem.budget).memory_bytes if inspection else 0
-        return max(inspected, self._training.memory_bytes)
+        return max(self.plan.selection_bytes, self._training.memory_bytes)
 
     @property
     def least_memory_bytes(self) -> int:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
+from simulations.settings import read_yaml_file
 from simulations.studies.data_sets import DEFAULT_DATA, labelled_files, tested_data, validation_data
 from simulations.studies.study_settings import StudySettings
 from tinytrain_core.backbones.weights import shipped_names
@@ -42,16 +42,6 @@ def build_study(kind: type[Settings], raw: Mapping[str, Any]) -> Settings:
         unknown = any(e["type"] == "extra_forbidden" for e in error.errors())
         hint = f"; the settings are {', '.join(kind.model_fields)}" if unknown else ""
         raise ConfigurationError(problems + hint) from None
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise ConfigurationError(f"{file} holds {type(raw).__name__}; expected one setting a line, as `trials: 20`")
-    return raw
 
 
 def _listed(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,5 +86,5 @@ def load_study(kind: type[Settings], config: Path | None, flags: Mapping[str, An
         ConfigurationError: the file is not there or not YAML, or as `build_study`, `tested_data` and `labelled_files`;
             data or backbones are no names.
     """
-    raw = _listed((_read_yaml(config) if config else {}) | dict(flags))
+    raw = _listed((read_yaml_file(config) if config else {}) | dict(flags))
     return build_study(kind, raw | _by_label(raw))

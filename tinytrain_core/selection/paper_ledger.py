@@ -6,6 +6,7 @@ of 100, the other methods for one image and for no saved activation.
 
 from tinytrain_core.backbones.spec import BackboneSpec, ConvSpec
 from tinytrain_core.engine.adapters import LiteShape, lite_shape
+from tinytrain_core.engine.ops import BITS
 from tinytrain_core.engine.update import Extent, Share
 from tinytrain_core.selection.cost import (
     FLOAT_BYTES,
@@ -18,7 +19,6 @@ from tinytrain_core.selection.cost import (
 
 BATCH = 100
 COPIES = 4  # of a trained value: itself, its gradient, two moments of Adam
-MASKS_PER_BYTE = 8
 
 
 def full_train_memory_bytes(spec: BackboneSpec, batch: int = BATCH) -> int:
@@ -47,7 +47,7 @@ def saving_memory_bytes(spec: BackboneSpec, extent: Extent, batch: int = 1) -> i
     saved += sum(_branch_elements(lite_shape(spec, block)) for block in extent.adapters)
     masks = sum(conv.out_elements for conv in spec.convs[extent.first :] if conv.relu6)
     masks += sum(_hidden_elements(lite_shape(spec, block)) for block in extent.adapters)
-    activations = forward_peak_bytes(spec) + FLOAT_BYTES * saved + masks // MASKS_PER_BYTE
+    activations = forward_peak_bytes(spec) + FLOAT_BYTES * saved + masks // BITS
     return COPIES * FLOAT_BYTES * updated_parameters(spec, extent) + batch * activations
 
 
