@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from tinytrain_core.configuration import parse_settings, read_yaml_file
 from tinytrain_core.devices.profile import DeviceProfile, catalogue, device_profile
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.sources import GLYPHS, is_file
@@ -86,21 +86,13 @@ class NodeConfig(_Settings):
         return devices
 
 
-def _problems(error: ValidationError) -> str:
-    """Each wrong key with what is wrong about it."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-
-
 def parse_node_config(raw: Any, where: str) -> NodeConfig:
     """The node that the mapping `raw` describes; `where` is what to call it in an error.
 
     Raises:
         ConfigurationError: an unknown or missing key, a wrong type, or an unknown device class.
     """
-    try:
-        return NodeConfig.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigurationError(f"{where} is not a node's configuration: {_problems(error)}") from None
+    return parse_settings(NodeConfig, raw, f"{where} is not a node's configuration")
 
 
 def _anchored(folder: Path, node: NodeConfig) -> NodeConfig:
@@ -120,12 +112,7 @@ def load_node_config(path: str | Path) -> NodeConfig:
         ConfigurationError: no such file, not YAML, or not a node's configuration.
     """
     file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigurationError(f"no node configuration at {file}; `tinytrain-client init` writes one")
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    raw = read_yaml_file(file, "`tinytrain-client init` writes one")
     return _anchored(file.resolve().parent, parse_node_config(raw, str(file)))
 
 

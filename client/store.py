@@ -5,40 +5,14 @@ is fetched or made again. A write is seen whole or not at all, also after a powe
 store at a time, because a node handles one message at a time.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from tinytrain_core.backbones.weights import digest
 from tinytrain_core.errors import BackboneError, StorageError
+from tinytrain_core.files import write_file
 
 _DIGEST_BYTES = 64  # hexadecimal SHA-256 in front of a delta
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Write beside, flush to the disk, rename over, flush the folder."""
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-        _flush_folder(file.parent)
-    except OSError as error:
-        raise StorageError(f"cannot write {len(data)} bytes to {file}: {error.strerror}") from error
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable where folders can be opened (not on Windows)."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(file: Path) -> bytes | None:
@@ -81,7 +55,7 @@ class Store:
         """
         if digest(data) != backbone:
             raise BackboneError(f"the backbone's {len(data)} bytes have digest {digest(data)}, announced {backbone}")
-        _write(self._backbone_file(backbone), data)
+        write_file(self._backbone_file(backbone), data)
 
     def backbone(self, backbone: str) -> bytes | None:
         """The backbone with that digest; None if it is not held, or damaged."""
@@ -95,7 +69,7 @@ class Store:
 
     def save_delta(self, device: int, backbone: str, data: bytes) -> None:
         """Make `data` the device's current delta for that backbone."""
-        _write(self._delta_file(device, backbone), digest(data).encode("ascii") + data)
+        write_file(self._delta_file(device, backbone), digest(data).encode("ascii") + data)
 
     def delta(self, device: int, backbone: str) -> bytes | None:
         """The device's delta for that backbone; None if it uses the base, or the file is damaged."""

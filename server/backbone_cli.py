@@ -12,7 +12,6 @@ from rich.table import Table
 
 from server.evaluation import Evaluation, EvaluationSettings, Row, evaluate, labelled_data, read_candidate
 from server.evaluation_plot import draw_evaluation
-from server.files import write_file
 from server.importing import import_backbone
 from server.manifest import ImportedManifest, TrainedManifest, read_manifest
 from server.model_card import model_card, read_evaluation
@@ -21,6 +20,7 @@ from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.weights import BACKBONE_HELP, backbone_path, digest, from_bytes, read_bytes
 from tinytrain_core.console import Format
 from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.files import write_file
 from tinytrain_core.meta_training.settings import TaskShape
 
 app = typer.Typer(

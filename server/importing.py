@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from server.files import write_file
 from server.manifest import UNKNOWN_LICENCE, ImportedManifest, facts_of
 from server.versions import versions
 from tinytrain_core.backbones.published import Published, read_published
@@ -13,6 +12,7 @@ from tinytrain_core.backbones.weights import digest, from_bytes, to_bytes
 from tinytrain_core.errors import BadImageError, DataError
 from tinytrain_core.fewshot.augment import scale_pixels
 from tinytrain_core.fewshot.sources import open_source
+from tinytrain_core.files import write_file
 
 TOP = 5
 Progress = Callable[[int, int], None]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from server.config import RunSettings
 from server.exchange import Missing
 from server.versions import versions
+from tinytrain_core.configuration import problems
 from tinytrain_core.errors import ConfigurationError, EgressError, StorageError
 from tinytrain_core.report import PersonalisationReport, validate_report
 
@@ -105,8 +106,7 @@ def read_record(file: Path, model: type[RecordType]) -> RecordType:
     try:
         return model.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-        raise ConfigurationError(f"{file} is damaged: {wrong}; run the fleet again") from None
+        raise ConfigurationError(f"{file} is damaged: {problems(error)}; run the fleet again") from None
 
 
 def _read_report(line: bytes, where: str) -> PersonalisationReport:

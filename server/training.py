@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
-from pydantic import ValidationError
 
-from server.files import exclusive, write_file
 from server.manifest import Accuracy, DataFacts, TrainedManifest, data_licence, facts_of, read_manifest
 from server.model_card import model_card
 from server.versions import versions
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import digest, from_bytes, read_bytes, to_bytes
+from tinytrain_core.configuration import parse_settings, read_yaml_file
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.sources import expanded_path
+from tinytrain_core.files import exclusive, write_file
 from tinytrain_core.meta_training.loop import Progress, Snapshot
 from tinytrain_core.meta_training.mixture import SourceMixture
 from tinytrain_core.meta_training.pipeline import read_data, train_backbone
@@ -39,16 +38,9 @@ def load_training_settings(path: Path, device: str = "") -> MetaTrainingSettings
         ConfigurationError: no such file, not YAML, an unknown key, a wrong type, an unknown architecture, or one
             that has no feature mix to train.
     """
-    if not path.is_file():
-        raise ConfigurationError(f"no configuration at {path}; server/configs/ has examples")
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        settings = MetaTrainingSettings.model_validate(raw | {"device": device} if device else raw)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-        raise ConfigurationError(f"{path} does not configure a meta-training: {wrong}") from None
-    except (yaml.YAMLError, ValueError) as error:  # YAML's own, and those of a wrong date or of bytes that are no text
-        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    raw = read_yaml_file(path, "server/configs/ has examples")
+    chosen = raw | {"device": device} if device else raw
+    settings = parse_settings(MetaTrainingSettings, chosen, f"{path} does not configure a meta-training")
     spec = load_spec(settings.backbone)
     mix_only = any(isinstance(phase, EpisodicPhase) and phase.layers == "mix" for phase in settings.phases)
     if mix_only and spec.convs[-1].kind != "mix":

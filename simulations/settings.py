@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from client.config import Images
 from server.config import MAX_DEADLINE_S, KnownOptimiser, KnownPrecision
+from tinytrain_core.configuration import parse_yaml, problems, read_yaml_file
 from tinytrain_core.devices.profile import device_profile
 from tinytrain_core.engine.settings import LEARNING_RATE, MAX_VIEWS, OPTIMISER, PRECISION, STEPS, VIEWS
 from tinytrain_core.errors import ConfigurationError
@@ -77,19 +78,9 @@ class FleetSettings(BaseModel):
         return self
 
 
-def _read_yaml(text: str, where: str) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ConfigurationError(f"{where} holds {type(raw).__name__}; expected one setting a line, as `devices: 24`")
-    return raw
-
-
 def demo_defaults() -> dict[str, Any]:
     """The raw settings of the demo, which are every fleet's defaults."""
-    return _read_yaml((files(__package__) / "configs" / f"{DEMO}.yaml").read_text(), f"{DEMO}.yaml")
+    return parse_yaml((files(__package__) / "configs" / f"{DEMO}.yaml").read_text(), f"{DEMO}.yaml")
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
@@ -120,26 +111,10 @@ def build_settings(raw: Mapping[str, Any]) -> FleetSettings:
     try:
         return FleetSettings.model_validate(demo_defaults() | dict(raw))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors()]
         known = ", ".join(FleetSettings.model_fields)
         unknown = any(e["type"] == "extra_forbidden" for e in error.errors())
         hint = f"; the keys are {known}" if unknown else ""
-        raise ConfigurationError("; ".join(problems) + hint) from None
-
-
-def read_yaml_file(file: Path) -> dict[str, Any]:
-    """The raw settings in a file.
-
-    Raises:
-        ConfigurationError: there is no such file, or it is not YAML in UTF-8, one setting a line.
-    """
-    if not file.is_file():
-        raise ConfigurationError(f"there is no configuration file at {file}, so it cannot be read")
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file} cannot be read as YAML: {error}") from None
-    return _read_yaml(text, str(file))
+        raise ConfigurationError(problems(error, "settings") + hint) from None
 
 
 def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> FleetSettings:

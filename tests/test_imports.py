@@ -13,7 +13,7 @@ ALLOWED = {
     "server": {"tinytrain_core", "server"},
     "simulations": {"tinytrain_core", "client", "server", "simulations"},
 }
-FLOWER = {"client/app.py", "server/app.py", "simulations/engine.py"}
+FLOWER = {"client/app.py", "client/node.py", "server/app.py", "simulations/engine.py"}
 
 
 def imported(file: Path) -> Iterator[str]:

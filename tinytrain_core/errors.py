@@ -27,6 +27,15 @@ class ErrorCode(IntEnum):
     TRAINING_DIVERGED = 40
     STORAGE = 50
     EGRESS = 60
+    SIGNATURE = 70
+    RELEASE_EXPIRED = 71
+    ROLLBACK = 72
+    CLIENT_TOO_OLD = 73
+    MANIFEST = 74
+    CLOCK = 75
+    CRASHED = 80
+    TOO_LATE = 81
+    SUPERSEDED = 82
 
 
 class TinyTrainError(Exception):
@@ -126,6 +135,68 @@ class FleetError(TinyTrainError):
     """A run of the fleet could not be started or gave no report at all."""
 
     exit_code = 10
+
+
+class ReleaseError(TinyTrainError):
+    """A release may not be used here and now."""
+
+    exit_code = 11
+    code = ErrorCode.MANIFEST
+
+
+class SignatureError(ReleaseError):
+    """Too few of the pinned keys have signed a release."""
+
+    code = ErrorCode.SIGNATURE
+
+
+class ManifestError(ReleaseError):
+    """A manifest is damaged, of a later schema, of another line, or about another file."""
+
+
+class ReleaseExpiredError(ReleaseError):
+    """A release is past its date."""
+
+    code = ErrorCode.RELEASE_EXPIRED
+
+
+class RollbackError(ReleaseError):
+    """An older release came without an order to go back."""
+
+    code = ErrorCode.ROLLBACK
+
+
+class ClientTooOldError(ReleaseError):
+    """A release needs a later version of this program."""
+
+    code = ErrorCode.CLIENT_TOO_OLD
+
+
+class ClockError(ReleaseError):
+    """A clock is wrong: it says a time before something that has happened."""
+
+    code = ErrorCode.CLOCK
+
+
+class CrashedError(TinyTrainError):
+    """Personalising ended its process, as for want of memory, as often as it was tried."""
+
+    exit_code = 12
+    code = ErrorCode.CRASHED
+
+
+class TooLateError(TinyTrainError):
+    """An order's time was up before the device could begin or finish."""
+
+    exit_code = 13
+    code = ErrorCode.TOO_LATE
+
+
+class SupersededError(TinyTrainError):
+    """A later order came before the device could finish."""
+
+    exit_code = 14
+    code = ErrorCode.SUPERSEDED
 
 
 # What reading a damaged file of tensors can raise.

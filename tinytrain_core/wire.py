@@ -15,7 +15,7 @@ from tinytrain_core.engine.settings import LEARNING_RATE, MAX_VIEWS, OPTIMISER, 
 from tinytrain_core.errors import EgressError, RequestError
 from tinytrain_core.report import PersonalisationReport, validate_report
 
-PROTOCOL: Literal[2] = 2
+PROTOCOL: Literal[3] = 3
 QUERY_PROFILE = "query.profile"
 TRAIN_PERSONALISE = "train.personalise"
 REQUEST_RECORD = "request"
@@ -32,7 +32,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    protocol: Literal[2] = PROTOCOL
+    protocol: Literal[3] = PROTOCOL
 
 
 RequestType = TypeVar("RequestType", bound=_Message)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from server.files import write_file
 from simulations.reporting.sections import Page, print_sections, render_page, sections_text
 from simulations.reporting.svg import file_name, standalone
 from simulations.studies.accuracy_sections import facts_section, sections
 from simulations.studies.findings import Findings, as_csv
 from simulations.studies.study_folder import StudyRecord, read_study
+from tinytrain_core.files import write_file
 
 PLOTS = "plots"
 TITLES = {"table1": "Accuracy by method", "ablation": "What each part of the method is worth"}

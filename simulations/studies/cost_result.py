@@ -13,10 +13,10 @@ from typing import Any, Protocol
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from server.files import write_file
 from simulations.reporting.sections import Page, Section, print_sections, render_page, sections_text
 from simulations.reporting.svg import to_file
 from tinytrain_core.console import Format
+from tinytrain_core.files import write_file
 
 LINE_S = 5.0  # between two plain lines
 

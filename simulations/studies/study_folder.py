@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from server.files import write_file
 from server.versions import versions
 from simulations.studies.arms import Training
 from simulations.studies.sources import sources_digest
@@ -15,6 +14,7 @@ from simulations.studies.study_loading import Settings, build_study
 from simulations.studies.study_settings import StudySettings
 from tinytrain_core.backbones.weights import digest, read_bytes
 from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.files import write_file
 
 STUDY_FILE = "study.json"
 UNKNOWN = "unknown"  # of studies that say nothing of their code

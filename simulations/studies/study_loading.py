@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from simulations.settings import read_yaml_file
 from simulations.studies.data_sets import DEFAULT_DATA, labelled_files, tested_data, validation_data
 from simulations.studies.study_settings import StudySettings
 from tinytrain_core.backbones.weights import shipped_names
+from tinytrain_core.configuration import problems, read_yaml_file
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.selection.methods import load_methods
 
@@ -38,10 +38,9 @@ def build_study(kind: type[Settings], raw: Mapping[str, Any]) -> Settings:
     try:
         return kind.model_validate({"protocol": protocol, **PROTOCOLS[protocol], **raw})
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         unknown = any(e["type"] == "extra_forbidden" for e in error.errors())
         hint = f"; the settings are {', '.join(kind.model_fields)}" if unknown else ""
-        raise ConfigurationError(problems + hint) from None
+        raise ConfigurationError(problems(error, "settings") + hint) from None
 
 
 def _listed(raw: Mapping[str, Any]) -> dict[str, Any]:

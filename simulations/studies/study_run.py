@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from server.files import exclusive
 from simulations.studies.arms import Training
 from simulations.studies.rates import rates_of, sweep
 from simulations.studies.runner import Unit, draw_task, open_data
@@ -21,6 +20,7 @@ from simulations.studies.trials import Key, Purpose, Trial, Trials, TrialsFile, 
 from simulations.studies.workers import Workers
 from tinytrain_core.backbones.weights import from_bytes, read_bytes
 from tinytrain_core.errors import ConfigurationError, DataError
+from tinytrain_core.files import exclusive
 
 CUDA = "cuda"
 SHOWN = 16  # digits of a digest

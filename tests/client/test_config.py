@@ -52,7 +52,7 @@ def test_a_wrong_device_names_the_key(tmp_path: Path, change: dict[str, object],
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (None, "the file"),
+        (None, "expected one setting a line"),
         ({"devices": [DEVICE]}, "store"),
         ({"store": "s", "devices": []}, "devices"),
         ({"store": "s", "devices": [DEVICE], "stores": 1}, "stores"),

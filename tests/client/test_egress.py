@@ -68,7 +68,7 @@ def test_a_report_that_lacks_a_field_is_stopped(field: str) -> None:
         {"device-0": REPORT, SECRET: REPORT},
         {"device-0": REPORT, "profile": PROFILE},
         {"profile": PROFILE | {SECRET: 1}},
-        {"profile": {"devices": -1, "holds_backbone": 0, "protocol": 2}},
+        {"profile": {"devices": -1, "holds_backbone": 0, "protocol": 3}},
         {"profile": PROFILE | {"devices": 2.0}},
     ],
 )

@@ -203,9 +203,9 @@ def test_a_partial_file_of_a_killed_run_does_no_harm(tmp_path: Path) -> None:
     settings = run_settings(tmp_path)
     expected = train(settings, tmp_path / "1").files
     (tmp_path / "2").mkdir()
-    (tmp_path / "2" / "phase-1-supervised.partial").write_bytes(b"half a checkpo")
+    (tmp_path / "2" / ".phase-1-supervised.pt.partial").write_bytes(b"half a checkpo")
     assert train(settings, tmp_path / "2").files == expected
-    assert not list((tmp_path / "2").glob("*.partial"))
+    assert not list((tmp_path / "2").glob(".*.partial"))
 
 
 def test_a_checkpoint_holds_the_step_and_the_best(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ def test_a_reply_is_a_profile_or_reports() -> None:
         {"device-00": GOOD},
         {"cat": GOOD},
         reports | profile,
-        {"profile": {"protocol": 2, "devices": 2, "holds_backbone": 2}},
-        {"profile": {"protocol": 2, "devices": 2, "holds_backbone": 1, "name": 3}},
+        {"profile": {"protocol": 3, "devices": 2, "holds_backbone": 2}},
+        {"profile": {"protocol": 3, "devices": 2, "holds_backbone": 1, "name": 3}},
     ]
     for records in wrong:
         with pytest.raises(EgressError):

@@ -11,7 +11,6 @@ import torch
 import yaml
 
 from server.cli import main
-from server.files import exclusive
 from server.manifest import Accuracy, TrainedManifest, read_manifest
 from server.training import load_training_settings, meta_train
 from tests.conftest import random_backbone
@@ -19,6 +18,7 @@ from tests.training import EPISODIC, SHORT, Stopped, contents, ignore, run_keys,
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import digest, from_bytes, to_bytes
 from tinytrain_core.errors import BackboneError, ConfigurationError, StorageError
+from tinytrain_core.files import exclusive
 from tinytrain_core.meta_training.validation import Validator
 
 

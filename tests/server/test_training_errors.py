@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from server.training import meta_train
+from tests.disk import full_for
 from tests.training import EPISODIC, SUPERVISED, Stopped, contents, ignore, settings_of, stop_at
 from tinytrain_core.errors import (
     ConfigurationError,
@@ -100,7 +101,7 @@ def test_validation_images_that_went_bad_can_be_mended(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="another --out"):
+    with pytest.raises(StorageError, match="another place"):
         meta_train(settings_of(tmp_path), tmp_path / "file" / "out", "", ignore)
 
 
@@ -111,9 +112,10 @@ def test_a_backbone_that_cannot_be_written_keeps_the_one_before(
     with pytest.raises(Stopped):
         meta_train(settings_of(tmp_path), out, "", stop_at("1-supervised"))
     before = (out / "tiny.last.safetensors").read_bytes()
-    (out / "tiny.last.safetensors.partial").symlink_to("/dev/full")
-    with pytest.raises(StorageError, match="No space left on device"):
-        meta_train(settings_of(tmp_path), out, "", ignore)
+    with monkeypatch.context() as disk:
+        disk.setattr("tinytrain_core.files.os.fsync", full_for("tiny.last.safetensors"))
+        with pytest.raises(StorageError, match="No space left on device"):
+            meta_train(settings_of(tmp_path), out, "", ignore)
     assert (out / "tiny.last.safetensors").read_bytes() == before
     expected = meta_train(settings_of(tmp_path), tmp_path / "whole", "", ignore)
     assert meta_train(settings_of(tmp_path), out, "", ignore).read_bytes() == expected.read_bytes()

@@ -82,7 +82,7 @@ def test_files_that_are_no_configuration(tmp_path: Path, content: bytes) -> None
 
 @pytest.mark.parametrize("name", ["absent.yaml", "."])
 def test_configurations_that_are_not_there(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigurationError, match="no configuration at"):
+    with pytest.raises(ConfigurationError, match="no configuration file at"):
         load_training_settings(tmp_path / name)
 
 

@@ -1,6 +1,5 @@
 """The state of a long run on disk, so that a killed run can go on."""
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,12 @@ from typing import Any
 import torch
 
 from tinytrain_core.errors import UNREADABLE, StorageError
+from tinytrain_core.files import replacing
 
 
 @dataclass
 class Checkpoint:
-    """The state of one phase on disk; written beside itself and renamed, so that it is never half there.
+    """The state of one phase on disk; never half there.
 
     Attributes:
         parts: what has `state_dict` and `load_state_dict`.
@@ -48,13 +48,10 @@ class Checkpoint:
             StorageError: it cannot be written; the one before is still there.
         """
         state = {name: part.state_dict() for name, part in self.parts.items()}
-        temporary = self.path.with_suffix(".partial")
         try:
-            torch.save({"step": step, **more} | state, temporary)
-            temporary.replace(self.path)
+            with replacing(self.path) as stream:
+                torch.save({"step": step, **more} | state, stream)
         except (OSError, RuntimeError) as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
             kept = f"; {self.path} is still that of an earlier step" if self.path.exists() else ""
             reason = " ".join(str(error).split())[:300]
             raise StorageError(

@@ -1,0 +1,1 @@
+"""Operating a real fleet: its database, nodes, rollouts and reports."""
