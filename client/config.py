@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tinytrain_core.configuration import parse_settings, read_yaml_file
 from tinytrain_core.devices.profile import DeviceProfile, catalogue, device_profile
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.fewshot.sources import GLYPHS, is_file
-from tinytrain_core.fewshot.users import UserShare
+from tinytrain_core.fewshot.names import GLYPHS, is_file
+from tinytrain_core.fewshot.share import UserShare
 from tinytrain_core.wire import MAX_DEVICES_PER_NODE
 
 NODES_VARIABLE = "TINYTRAIN_NODES"  # the environment variable that names a folder of <partition-id>.yaml

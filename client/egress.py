@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tinytrain_core.errors import EgressError
+from tinytrain_core.orders import Answer as OrderAnswer
+from tinytrain_core.orders import parse_answer
 from tinytrain_core.report import PersonalisationReport
 from tinytrain_core.wire import NodeProfile, validate_metrics
 
@@ -27,6 +29,18 @@ def check_reply(arrays: Collection[str], metrics: Mapping[str, Mapping[str, Any]
     if arrays or configs:
         raise EgressError(f"a reply with {len(arrays)} array and {len(configs)} config records; 0 of each may leave")
     return validate_metrics(metrics)
+
+
+def check_answer(answer: OrderAnswer, devices: Sequence[int]) -> OrderAnswer:
+    """A node's answer to its orders, rebuilt from its numbers, if it is about the node's own devices.
+
+    Raises:
+        EgressError: it is not a valid answer, or has a report of another device.
+    """
+    checked = parse_answer(answer.records())
+    if strangers := {delivery.report.device for delivery in checked.deliveries} - set(devices):
+        raise EgressError(f"an answer with reports of {len(strangers)} devices that are not this node's")
+    return checked
 
 
 def check_devices(answer: Answer, devices: Sequence[int]) -> Answer:

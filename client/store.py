@@ -5,10 +5,11 @@ is fetched or made again. A write is seen whole or not at all, also after a powe
 store at a time, because a node handles one message at a time.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinytrain_core.backbones.weights import digest
+from tinytrain_core.digests import digest
 from tinytrain_core.errors import BackboneError, StorageError
 from tinytrain_core.files import write_file
 
@@ -66,6 +67,15 @@ class Store:
         """The digests of the backbones that are held undamaged."""
         names = sorted(file.stem for file in self.folder.glob("backbones/*.safetensors"))
         return [name for name in names if self.backbone(name) is not None]
+
+    def prune(self, keep: Collection[str]) -> None:
+        """Remove backbones and deltas of digests that are not in `keep`, and what a power cut left half written."""
+        try:
+            for file in (*self.folder.glob("backbones/*"), *self.folder.glob("deltas/*/*")):
+                if file.name.startswith(".") or file.stem not in keep:
+                    file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove old files below {self.folder}: {error.strerror}") from error
 
     def save_delta(self, device: int, backbone: str, data: bytes) -> None:
         """Make `data` the device's current delta for that backbone."""

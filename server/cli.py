@@ -1,55 +1,40 @@
-"""`tinytrain-server`: make and look at the backbones that a fleet personalises."""
-
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated
+"""`tinytrain-server`: make the backbone that a fleet personalises, and operate the fleet."""
 
 import typer
-from rich.console import Console
 
-from server.backbone_cli import app as backbone_app
-from server.progress import PhaseProgress
-from server.scalars import Scalars
-from server.training import load_training_settings, meta_train
-from tinytrain_core.console import run_cli
+from tinytrain_core.console import HELP_NAMES, lazy_commands, run_cli
 
-_SETTINGS = {"no_args_is_help": True, "context_settings": {"help_option_names": ["-h", "--help"]}}
+_COMMANDS = {
+    "init": "server.fleet_init:init_command",
+    "pki": "server.pki_cli:app",
+    "release": "server.release_cli:app",
+    "node": "server.node_cli:app",
+    "up": "server.up_cli:up_command",
+    "status": "server.up_cli:status_command",
+    "nginx-conf": "server.up_cli:nginx_command",
+    "rollout": "server.rollout_cli:app",
+    "fleet": "server.fleet_cli:app",
+    "meta-train": "server.meta_train_cli:meta_train_command",
+    "backbone": "server.backbone_cli:app",
+}
 app = typer.Typer(
-    help="Make the backbone that a fleet personalises, and look at it.\n\n"
-    "Rounds with a fleet are run by Flower: flwr run . -c \"backbone='b.safetensors' min-nodes=3\"; "
-    "the keys are those of [tool.flwr.app.config] in pyproject.toml.",
+    cls=lazy_commands(_COMMANDS),
+    no_args_is_help=True,
+    context_settings=HELP_NAMES,
     pretty_exceptions_enable=False,
-    **_SETTINGS,  # type: ignore[arg-type]
 )
-app.add_typer(backbone_app, name="backbone")
 
 
-@app.command("meta-train")
-def meta_train_command(
-    config: Annotated[Path, typer.Argument(help="A YAML file; server/configs/ has those of the shipped backbones.")],
-    out: Annotated[Path, typer.Option(help="For checkpoints, scalars and the result.")] = Path("runs/meta-train"),
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto, in place of the configuration's.")] = "",
-) -> None:
-    """Make a backbone: phases of supervised and episodic training, from random, published or own weights.
+@app.callback()
+def _program() -> None:
+    """Make the backbone that a fleet personalises, and operate the fleet.
 
-    Stopped at any time, the same command continues from the last checkpoint and ends with the same weights.
-    With the extra `train`, tensorboard --logdir OUT/tensorboard shows its curves.
+    A fleet: init, pki init, release create and sign, node add, up, rollout start, fleet report. docs/operations.md
+    goes through them.
 
-    Example: tinytrain-server meta-train server/configs/mcunet-5fps.yaml --out runs/mcunet-5fps
+    A backbone: meta-train, backbone. Plain rounds without a fleet's folder are run by Flower:
+    flwr run . -c "backbone='b.safetensors' min-nodes=3".
     """
-    settings = load_training_settings(config, device)
-    command = f"tinytrain-server meta-train {config} --out {out}" + (f" --device {device}" if device else "")
-    console = Console(stderr=True)
-    with PhaseProgress(console) as progress, Scalars(out / "tensorboard", console) as scalars:
-
-        def show(phase: str, step: int, steps: int, figures: Mapping[str, float]) -> None:
-            progress(phase, step, steps, figures)
-            scalars(phase, step, steps, figures)
-
-        file = meta_train(settings, out, command, show)
-    console.print(
-        f"wrote {file} and its manifest; look at it with: tinytrain-server backbone show {file}", soft_wrap=True
-    )
 
 
 def main() -> None:

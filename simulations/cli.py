@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from client.config import NODES_VARIABLE
-from simulations.engine import FLOWER_QUIET, run_fleet
+from simulations.engine import run_fleet
 from simulations.options import Config, Data, Devices, MethodName, Out, Overrides, Seed, Style, Workers
 from simulations.population import NODES, class_counts
 from simulations.progress import progress
@@ -27,6 +27,7 @@ from simulations.studies.program import INTERRUPTED, PROGRAM
 from simulations.studies.search_commands import sparse_search
 from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue
+from tinytrain_core.flower import FLOWER_QUIET
 from tinytrain_core.selection.methods import load_methods
 
 app = typer.Typer(

@@ -21,15 +21,10 @@ from simulations.run_folder import set_up
 from simulations.settings import FleetSettings
 from tinytrain_core import wire
 from tinytrain_core.errors import FleetError, TinyTrainError
+from tinytrain_core.flower import FLOWER_QUIET
 
 OBJECT_STORE_BYTES = 256 * 2**20  # a message holds one backbone; Ray would take a third of the machine
 SHARED = ("backbone", "rounds", *wire.REQUESTED)  # with the server
-# Whatever starts Flower: no telemetry, no update check, and no installing of what is installed.
-FLOWER_QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
 QUIET = FLOWER_QUIET | {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -13,7 +13,15 @@ ALLOWED = {
     "server": {"tinytrain_core", "server"},
     "simulations": {"tinytrain_core", "client", "server", "simulations"},
 }
-FLOWER = {"client/app.py", "client/node.py", "server/app.py", "simulations/engine.py"}
+FLOWER = {
+    "client/app.py",
+    "client/fleet_messages.py",
+    "client/node.py",
+    "server/app.py",
+    "server/fleet_app.py",
+    "server/superlink_control.py",
+    "simulations/engine.py",
+}
 
 
 def imported(file: Path) -> Iterator[str]:

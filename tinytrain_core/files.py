@@ -2,10 +2,11 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from tinytrain_core.errors import StorageError
 
@@ -62,9 +63,28 @@ def write_file(file: Path, data: bytes, mode: int = 0o666) -> None:
         ) from error
 
 
+def _take(lock: TextIO, wait_s: float) -> None:
+    """Lock a file, or wait for whoever has it.
+
+    Raises:
+        OSError: somebody still has it after `wait_s` seconds.
+    """
+    give_up = time.monotonic() + wait_s
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= give_up:
+                raise
+        time.sleep(0.02)
+
+
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path, wait_s: float = 0) -> Iterator[None]:
     """Nobody else in `folder`, which is made; a process that dies leaves no lock behind.
+
+    Args:
+        wait_s: seconds to wait for another process that has it.
 
     Raises:
         StorageError: another process has it, or it cannot be made.
@@ -76,7 +96,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         raise StorageError(f"cannot write to {folder}: {error.strerror}; give another place") from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(lock, wait_s)
         except OSError:
             raise StorageError(f"another process is at work in {folder}; wait for it, or give another place") from None
         yield

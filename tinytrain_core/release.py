@@ -18,8 +18,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tinytrain_core.backbones.weights import digest
 from tinytrain_core.configuration import parse_settings, problems
+from tinytrain_core.digests import digest
 from tinytrain_core.errors import (
     ClientTooOldError,
     ClockError,
@@ -67,8 +67,8 @@ class Manifest(_Model):
     name: LineName
     version: Version
     withdraws: Annotated[list[Version], Field(max_length=64)] = Field(default_factory=list)
-    architecture: Annotated[str, Field(min_length=1, max_length=64)]
-    input_scaling: Annotated[str, Field(max_length=200)]
+    architecture: Annotated[str, Field(pattern=r"^[!-~]{1,64}$")]
+    input_scaling: Annotated[str, Field(pattern=r"^[ -~]{0,200}$")]  # what signers are shown has no control characters
     digest: Digest
     length: Annotated[int, Field(gt=0, lt=2**40)]
     created: Seconds

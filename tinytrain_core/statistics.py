@@ -1,9 +1,9 @@
-"""Means with their 95 % intervals by Student's t, paired differences, and what became of the worst."""
+"""Means with their 95 % intervals by Student's t, paired differences, quantiles, and what became of the worst."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev, variance
+from statistics import StatisticsError, fmean, stdev, variance
 
 CONFIDENCE = 0.95
 WORST_SHARE = 10  # one in so many
@@ -121,3 +121,20 @@ def share_below(values: Sequence[float], threshold: float = 0.0) -> float:
         statistics.StatisticsError: there is none.
     """
     return fmean(value < threshold for value in values)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of one or more values lie, linear between neighbours (Hyndman and Fan's type 7).
+
+    Raises:
+        statistics.StatisticsError: there is none.
+        ValueError: the share is not between 0 and 1.
+    """
+    if not values:
+        raise StatisticsError("no quantile of no values")
+    if not 0 <= share <= 1:
+        raise ValueError(f"a quantile of {share}; expected a share between 0 and 1")
+    ordered, place = sorted(values), share * (len(values) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

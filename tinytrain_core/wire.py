@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tinytrain_core.engine.settings import LEARNING_RATE, MAX_VIEWS, OPTIMISER, PRECISION, STEPS, VIEWS
+from tinytrain_core.engine.defaults import LEARNING_RATE, MAX_VIEWS, OPTIMISER, PRECISION, STEPS, VIEWS
 from tinytrain_core.errors import EgressError, RequestError
 from tinytrain_core.report import PersonalisationReport, validate_report
 

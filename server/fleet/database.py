@@ -36,8 +36,8 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 
 def _migrate(connection: sqlite3.Connection, file: Path) -> None:
-    """Apply what is missing, each schema version in a transaction of its own."""
-    while True:
+    """Apply what is missing, each schema version in a transaction of its own; nothing is locked where nothing is."""
+    while connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -107,12 +107,25 @@ class Database:
         try:
             yield self.connection
             self.connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise StorageError(f"the fleet's database cannot be written: {error}; free the disk") from error
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise StorageError(f"the fleet's database cannot be written: {error}; free or mend the disk") from error
         finally:
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        """The rows of a query."""
-        return self.connection.execute(query, values).fetchall()
+        """The rows of a query.
+
+        Raises:
+            StorageError: they cannot be read.
+        """
+        try:
+            return self.connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise StorageError(f"the fleet's database cannot be read: {error}") from error
+
+    def change(self) -> int:
+        """A number that is another one whenever somebody else has written to the database."""
+        return int(self.rows("PRAGMA data_version")[0][0])

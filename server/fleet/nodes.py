@@ -3,7 +3,8 @@
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from server.fleet.database import Database
@@ -41,11 +42,11 @@ class Node:
     status: NodeStatus | None = None
 
 
-def _node(row: sqlite3.Row, devices: Sequence[sqlite3.Row]) -> Node:
+def _node(row: sqlite3.Row, devices: Sequence[HostedDevice]) -> Node:
     return Node(
         name=row["name"],
         public_key=row["public_key"],
-        devices=tuple(HostedDevice(d["number"], d["profile"]) for d in devices if d["node"] == row["name"]),
+        devices=tuple(devices),
         tags=tuple(json.loads(row["tags"])),
         location=row["location"],
         node_id=None if row["node_id"] is None else int(row["node_id"]),
@@ -59,20 +60,68 @@ def _node(row: sqlite3.Row, devices: Sequence[sqlite3.Row]) -> Node:
 def nodes(database: Database, removed: bool = False) -> list[Node]:
     """The nodes by name; with `removed` those that were taken out as well."""
     where = "" if removed else "WHERE removed_s IS NULL"
-    devices = database.rows("SELECT * FROM devices ORDER BY number")
-    return [_node(row, devices) for row in database.rows(f"SELECT * FROM nodes {where} ORDER BY name")]
+    hosted: defaultdict[str, list[HostedDevice]] = defaultdict(list)
+    for row in database.rows("SELECT number, node, profile FROM devices ORDER BY number"):
+        hosted[row["node"]].append(HostedDevice(row["number"], row["profile"]))
+    return [_node(row, hosted[row["name"]]) for row in database.rows(f"SELECT * FROM nodes {where} ORDER BY name")]
 
 
 def find_node(database: Database, name: str) -> Node:
     """The node of that name.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: there is none, or it was taken out.
     """
-    for node in nodes(database):
-        if node.name == name:
-            return node
+    for row in database.rows("SELECT * FROM nodes WHERE name = ? AND removed_s IS NULL", name):
+        devices = database.rows("SELECT number, profile FROM devices WHERE node = ? ORDER BY number", name)
+        return _node(row, [HostedDevice(device["number"], device["profile"]) for device in devices])
     raise ConfigurationError(f"no node is called {name!r}; `tinytrain-server node list` names them")
+
+
+def _insert(connection: sqlite3.Connection, node: Node) -> None:
+    """A new row, or that of a node of the same name that was taken out, with a new key."""
+    connection.execute(
+        "INSERT INTO nodes (name, public_key, tags, location, added_s) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET public_key = excluded.public_key, tags = excluded.tags,"
+        " location = excluded.location, added_s = excluded.added_s, node_id = NULL, removed_s = NULL,"
+        " last_seen_s = NULL, status = NULL",
+        (node.name, node.public_key, json.dumps(sorted(node.tags)), node.location, node.added_s),
+    )
+    connection.executemany(
+        "INSERT INTO devices (number, node, profile) VALUES (?, ?, ?)",
+        [(device.number, node.name, device.profile) for device in node.devices],
+    )
+
+
+def _refuse_taken(connection: sqlite3.Connection, node: Node) -> None:
+    """Make sure that a node's name, key and numbers are free."""
+    cure = "names, keys and device numbers are used once in a fleet"
+    if connection.execute("SELECT 1 FROM nodes WHERE name = ? AND removed_s IS NULL", (node.name,)).fetchone():
+        raise ConfigurationError(f"there is a node called {node.name} already; {cure}")
+    if owner := connection.execute("SELECT name FROM nodes WHERE public_key = ?", (node.public_key,)).fetchone():
+        raise ConfigurationError(
+            f"the key of node {node.name} is, or was, that of {owner['name']}; a key is not used again, make a new one"
+        )
+    for device in node.devices:
+        row = connection.execute("SELECT node FROM devices WHERE number = ?", (device.number,)).fetchone()
+        if row:
+            raise ConfigurationError(
+                f"device {device.number} of node {node.name} is the number of a device of {row['node']}; {cure}"
+            )
+
+
+def insert_nodes(connection: sqlite3.Connection, new: Iterable[Node]) -> None:
+    """Add nodes and their devices, within a transaction of the caller.
+
+    A node that was taken out can come back under its name, with another key: its reports are then one history.
+
+    Raises:
+        ConfigurationError: a name, a key or the number of a device is taken. The caller's transaction has to end.
+    """
+    connection.execute("DELETE FROM devices WHERE node IN (SELECT name FROM nodes WHERE removed_s NOT NULL)")
+    for node in new:
+        _refuse_taken(connection, node)
+        _insert(connection, node)
 
 
 def add_node(database: Database, node: Node) -> None:
@@ -81,22 +130,8 @@ def add_node(database: Database, node: Node) -> None:
     Raises:
         ConfigurationError: its name, its key or a number of its devices is taken.
     """
-    try:
-        with database.transaction() as connection:
-            connection.execute("DELETE FROM devices WHERE node IN (SELECT name FROM nodes WHERE removed_s NOT NULL)")
-            connection.execute(
-                "INSERT INTO nodes (name, public_key, tags, location, added_s) VALUES (?, ?, ?, ?, ?)",
-                (node.name, node.public_key, json.dumps(sorted(node.tags)), node.location, node.added_s),
-            )
-            connection.executemany(
-                "INSERT INTO devices (number, node, profile) VALUES (?, ?, ?)",
-                [(device.number, node.name, device.profile) for device in node.devices],
-            )
-    except sqlite3.IntegrityError as error:
-        raise ConfigurationError(
-            f"node {node.name} with devices {[d.number for d in node.devices]} cannot be added: {error}; "
-            "names, keys and device numbers are used once in a fleet"
-        ) from None
+    with database.transaction() as connection:
+        insert_nodes(connection, [node])
 
 
 def remove_node(database: Database, name: str, now_s: float) -> None:

@@ -22,6 +22,7 @@ OUTCOMES = {
     "cannot_afford": "no update fits the budget; the base backbone stays in use",
     "not_adapted": "the method does not adapt",
     "failed": "no result; see the causes below",
+    "withheld": "done; the device keeps to itself what became of it",
 }
 
 

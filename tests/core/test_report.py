@@ -33,7 +33,7 @@ def test_a_report_survives_its_own_validation() -> None:
         ("device", "7"),
         ("device", b"7"),
         ("outcome", 0),
-        ("outcome", 6),
+        ("outcome", 7),
         ("error", 100),
         ("error", 37),
         ("method", 100),

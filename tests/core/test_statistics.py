@@ -8,7 +8,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from server.manifest import Accuracy
-from tinytrain_core.statistics import Mean, Paired, half_width, mean_of_means, paired, share_below, worst_decile
+from tinytrain_core.statistics import (
+    Mean,
+    Paired,
+    half_width,
+    mean_of_means,
+    paired,
+    quantile,
+    share_below,
+    worst_decile,
+)
 
 accuracies = st.floats(0, 1)
 several = st.lists(accuracies, min_size=2, max_size=40)
@@ -135,6 +144,23 @@ def test_the_worst_decile_lies_between_the_least_and_the_mean(values):
 def test_a_share_is_of_what_is_strictly_below():
     assert share_below([-0.1, 0.0, 0.1, 0.2]) == 0.25
     assert share_below([0.5, 0.6, 0.7], threshold=0.6) == pytest.approx(1 / 3)
+
+
+def test_quantiles_by_hand():
+    values = [0.4, 0.1, 0.3, 0.2, 0.5]
+    assert [quantile(values, share) for share in (0, 0.5, 1)] == [0.1, 0.3, 0.5]
+    assert quantile(values, 0.1) == pytest.approx(0.14)
+    assert quantile([0.7], 0.9) == 0.7
+    with pytest.raises(statistics.StatisticsError):
+        quantile([], 0.5)
+    with pytest.raises(ValueError, match=r"a quantile of 1\.5"):
+        quantile(values, 1.5)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40), st.floats(0, 1))
+def test_quantiles_are_those_of_numpy(values, share):
+    numpy = pytest.importorskip("numpy")
+    assert quantile(values, share) == pytest.approx(float(numpy.quantile(values, share)), rel=1e-9, abs=1e-9)
 
 
 def test_a_half_width_needs_two_values():

@@ -3,7 +3,6 @@
 The bytes are the unit that travels and is hashed: the digest of a backbone is the SHA-256 of its file.
 """
 
-import hashlib
 import json
 import math
 from importlib.resources import files
@@ -16,17 +15,13 @@ from torch import Tensor
 
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import BackboneSpec, load_spec
+from tinytrain_core.digests import digest as digest
 from tinytrain_core.errors import BackboneError, ConfigurationError
 
 FORMAT = "tinytrain-folded-1"
 SHIPPED = "mcunet-5fps"  # of those in the package, the one that is used where none is named
 BACKBONE_HELP = f"A .safetensors file, or a shipped one by name; by default {SHIPPED}."
 MAX_FILE_BYTES = 16 * 2**20
-
-
-def digest(data: bytes) -> str:
-    """The SHA-256 of a backbone's file, in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def to_bytes(backbone: Backbone, dtype: torch.dtype = torch.float32) -> bytes:

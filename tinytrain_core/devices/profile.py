@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from tinytrain_core.errors import ConfigurationError
-from tinytrain_core.selection.cost import Budget
+from tinytrain_core.selection.budget import Budget
 
 
 class _Model(BaseModel):

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from tinytrain_core.engine.defaults import LEARNING_RATE as LEARNING_RATE
+from tinytrain_core.engine.defaults import MAX_VIEWS as MAX_VIEWS
+from tinytrain_core.engine.defaults import OPTIMISER as OPTIMISER
+from tinytrain_core.engine.defaults import PRECISION as PRECISION
+from tinytrain_core.engine.defaults import STEPS as STEPS
+from tinytrain_core.engine.defaults import VIEWS as VIEWS
 from tinytrain_core.engine.features import PRECISIONS
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.augment import Augmentation
-
-STEPS = 40
-LEARNING_RATE = 3e-3
-OPTIMISER = "adam"
-VIEWS = 4
-MAX_VIEWS = 100
-PRECISION = "half"
 
 
 @dataclass(frozen=True)

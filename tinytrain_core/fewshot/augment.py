@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 PIXEL_CENTRE = 127.5
+INPUT_SCALING = f"RGB from 0 to 255, as x / {PIXEL_CENTRE} - 1"  # `scale_pixels` in words
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from tinytrain_core.errors import BadImageError, DataError, TooFewClassesError, TooFewImagesError
 from tinytrain_core.fewshot.datasets import ImageClass, ImageSource
+from tinytrain_core.fewshot.share import MIN_WAYS as MIN_WAYS
 
-MIN_WAYS = 2
 MAX_WAYS = 50
 MIN_VARIOUS_WAYS = 5
 MAX_QUERY = 10

@@ -4,7 +4,6 @@ The parts of a zip or a folder are those that its `splits.json` lists: `{"train"
 """
 
 import json
-import os
 import zipfile
 import zlib
 from bisect import bisect_right
@@ -26,9 +25,13 @@ from tinytrain_core.fewshot.datasets import (
     subset,
     zip_source,
 )
+from tinytrain_core.fewshot.names import GLYPHS as GLYPHS
+from tinytrain_core.fewshot.names import TORCHVISION
+from tinytrain_core.fewshot.names import expanded_path as expanded_path
+from tinytrain_core.fewshot.names import is_file as is_file
+from tinytrain_core.fewshot.names import is_glyphs as is_glyphs
+from tinytrain_core.fewshot.names import split_path as split_path
 
-GLYPHS = "glyphs"
-TORCHVISION = "torchvision"
 SPLITS_FILE = "splits.json"
 
 
@@ -43,48 +46,6 @@ def _shared_zip(file: Path) -> FileSource:
         return zip_source(file)
     stamp = file.stat()
     return _zip_at(file.resolve(), stamp.st_mtime_ns, stamp.st_size)
-
-
-def _scheme(data: str) -> str:
-    return data.partition(":")[0]
-
-
-def is_glyphs(data: str) -> bool:
-    """Whether `data` names the embedded glyphs and not a path."""
-    return _scheme(data) == GLYPHS
-
-
-def is_file(data: str) -> bool:
-    """Whether `data` names a folder or a zip, or a part of one."""
-    return _scheme(data) not in (GLYPHS, TORCHVISION)
-
-
-def _expanded(name: str) -> Path:
-    return Path(os.path.expandvars(name)).expanduser()
-
-
-def expanded_path(name: str) -> Path:
-    """The path that `name` says, with `$NAME` taken from the environment and `~` as the home.
-
-    Raises:
-        ConfigurationError: a variable is not set.
-    """
-    path = _expanded(name)
-    if "$" in str(path) and not path.exists():
-        raise ConfigurationError(f"{path}: an environment variable is not set, or there is no such file")
-    return path
-
-
-def split_path(data: str) -> tuple[Path, str]:
-    """The path and the split (or an empty string) that `PATH:SPLIT` or `PATH` names.
-
-    Raises:
-        ConfigurationError: an environment variable is not set.
-    """
-    head, colon, split = data.rpartition(":")
-    if colon and len(head) > 1 and not {"/", "\\"} & set(split) and not _expanded(data).exists():
-        return expanded_path(head), split
-    return expanded_path(data), ""
 
 
 def _split_classes(source: FileSource, where: Path, split: str) -> set[str]:

@@ -7,35 +7,15 @@ that no image is on two devices. Glyphs are not dealt: every user is a writer an
 from functools import lru_cache
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinytrain_core.errors import TooFewClassesError, TooFewImagesError
 from tinytrain_core.fewshot.datasets import ImageClass, ImageSource, subset
-from tinytrain_core.fewshot.episodes import MIN_WAYS, family_candidates
+from tinytrain_core.fewshot.episodes import family_candidates
+from tinytrain_core.fewshot.share import UserShare as UserShare
 from tinytrain_core.fewshot.sources import is_glyphs, open_source
 from tinytrain_core.seeds import Draw, generator
 
 MIN_GROUPS = 2
-
-
-class UserShare(BaseModel):
-    """Which user of how many, and how many classes a user has."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    number: int = Field(ge=0)
-    users: int = Field(ge=1)
-    seed: int = Field(0, ge=0)
-    min_ways: int = Field(5, ge=MIN_WAYS)
-    max_ways: int = Field(10, ge=MIN_WAYS)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "UserShare":
-        if self.number >= self.users:
-            raise ValueError(f"user {self.number} of {self.users}: users count from 0")
-        if self.max_ways < self.min_ways:
-            raise ValueError(f"max_ways {self.max_ways} is below min_ways {self.min_ways}")
-        return self
 
 
 def _chosen_classes(classes: tuple[ImageClass, ...], open_classes: list[int], share: UserShare) -> list[int]:

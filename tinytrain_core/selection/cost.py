@@ -9,12 +9,10 @@ Backward MACs of one image are those of dL/dx of every layer behind the earliest
 dL/dw of the chosen channels.
 """
 
-from dataclasses import dataclass
-
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.engine.adapters import lite_shape
 from tinytrain_core.engine.update import Extent
-from tinytrain_core.errors import BudgetError
+from tinytrain_core.selection.budget import Budget as Budget
 
 FLOAT_BYTES = 4
 MIB = 2**20
@@ -22,30 +20,6 @@ UNLIMITED = 2**50
 COMPUTE_SHARE = 0.15  # of FullTrain's backward MACs, as the paper has it
 MEMORY_MIB = 1.0
 HEADROOM_MIB = 0.25  # above the forward peak, where that is close to the cap
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a device may spend.
-
-    Attributes:
-        memory_bytes: live bytes at any moment.
-        backward_macs: per step and image.
-        storage_bytes: of features in a file; 0 keeps none there.
-        paper_bytes: a cap in the paper's ledger, to which methods that choose hold themselves; None is no cap.
-    """
-
-    memory_bytes: int
-    backward_macs: int
-    storage_bytes: int = 0
-    paper_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.memory_bytes <= 0 or self.backward_macs < 0 or self.storage_bytes < 0:
-            raise BudgetError(
-                f"a budget needs memory, and no negative MACs or storage, not {self.memory_bytes} B, "
-                f"{self.backward_macs} MACs and {self.storage_bytes} B"
-            )
 
 
 def updated_weights(spec: BackboneSpec, extent: Extent) -> int:

@@ -24,20 +24,28 @@ CREATE TABLE rollouts (
     spec TEXT NOT NULL,
     release_version INTEGER NOT NULL,
     release_digest TEXT NOT NULL,
-    state TEXT NOT NULL,                -- everything that the state machine knows
+    state TEXT NOT NULL,                -- everything that the state machine knows, its nodes apart
     phase TEXT NOT NULL,                -- for people and queries; it is in `state` as well
     started_s REAL NOT NULL,
     ended_s REAL
 );
 
+CREATE TABLE rollout_nodes (             -- what the state machine knows of each node
+    rollout INTEGER NOT NULL REFERENCES rollouts (id),
+    node TEXT NOT NULL REFERENCES nodes (name),
+    progress TEXT NOT NULL,
+    PRIMARY KEY (rollout, node)
+);
+
 CREATE TABLE commands (                 -- of the operator to the controller
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     rollout INTEGER NOT NULL REFERENCES rollouts (id),
-    what TEXT NOT NULL,                 -- pause, resume, abort
+    what TEXT NOT NULL,                 -- pause, resume, abort-keep, abort-roll-back
     reason TEXT NOT NULL DEFAULT '',
     at_s REAL NOT NULL,
     done_s REAL
 );
+CREATE INDEX commands_to_do ON commands (rollout) WHERE done_s IS NULL;
 
 CREATE TABLE decisions (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -47,6 +55,7 @@ CREATE TABLE decisions (
     reason TEXT NOT NULL,
     figures TEXT NOT NULL DEFAULT '{}'
 );
+CREATE INDEX decisions_by_rollout ON decisions (rollout, id);
 
 CREATE TABLE reports (
     node TEXT NOT NULL REFERENCES nodes (name),
@@ -61,11 +70,13 @@ CREATE TABLE reports (
     made_s REAL NOT NULL,               -- by the node's clock
     received_s REAL NOT NULL,
     fields TEXT NOT NULL,               -- the whole report
-    acknowledged_s REAL,                -- when the node was first told that it is stored
+    acknowledged_s REAL,                -- when the node answered a message that told it that this is stored
     PRIMARY KEY (node, report_id)
 );
 CREATE INDEX reports_by_rollout ON reports (rollout, release_version);
 CREATE INDEX reports_by_device ON reports (device, received_s);
+CREATE INDEX reports_by_node ON reports (node, received_s);
+CREATE INDEX reports_to_acknowledge ON reports (node) WHERE acknowledged_s IS NULL;
 
 CREATE TABLE refusals (                 -- answers that were not valid, and orders that a node refused
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -75,6 +86,7 @@ CREATE TABLE refusals (                 -- answers that were not valid, and orde
     error INTEGER NOT NULL,             -- an error code
     reason TEXT NOT NULL                -- in the server's words
 );
+CREATE INDEX refusals_by_node ON refusals (node, at_s);
 
 CREATE TABLE controller (
     one INTEGER PRIMARY KEY CHECK (one = 1),

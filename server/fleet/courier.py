@@ -1,0 +1,135 @@
+"""Sends what the rollout has decided: at most one message to a node at a time, and weights only where they lack."""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from server.fleet.conversation import LOST_PAUSE_S, SYNC_PERIOD_S, Due, Sent, Talk
+from server.fleet.link import Link, Records
+from server.fleet.nodes import Node
+from server.fleet.rollout.state import FORWARD, RolloutState
+from server.fleet.supply import UNUSABLE, Supply
+from tinytrain_core.orders import QUERY_SYNC, TRAIN_ORDER, OrderRequest, SyncRequest, settings_json
+
+ANSWER_S = 120.0  # a message may take so much longer than it is held
+TRANSFER_S = 900.0  # the same of one with a backbone
+MAX_VALID_S = 31 * 86_400.0
+LINK_GRACE_S = 180.0  # after which a link that was to tell of a message is no longer believed
+MOST_SENT = 100  # messages in one pass, so that a pass stays short
+
+log = logging.getLogger("tinytrain.controller")
+ToAcknowledge = Callable[[str], list[int]]
+
+
+class Times(NamedTuple):
+    """The same moment in seconds since 1970, and of the clock that never jumps."""
+
+    now_s: float
+    steady_s: float
+
+
+class Reply(NamedTuple):
+    """What came back from a node: to which message, and its records; None where it was lost."""
+
+    name: str
+    sent: Sent
+    records: Records | None
+
+
+class Courier:
+    """The conversations with all nodes.
+
+    Args:
+        hold_s: seconds that a node may hold a message open until it has news.
+    """
+
+    def __init__(self, link: Link, supply: Supply, hold_s: float) -> None:
+        self._link, self._supply, self._hold_s = link, supply, hold_s
+        self._ids: dict[str, int] = {}
+        self.talks: dict[str, Talk] = {}
+
+    def know(self, nodes: Iterable[Node]) -> None:
+        """These are the nodes of the fleet."""
+        self._ids = {node.name: node.node_id for node in nodes if node.node_id is not None}
+        self.talks = {name: self.talks.get(name) or Talk() for name in self._ids}
+
+    def online(self, steady_s: float) -> set[str]:
+        """The names of the fleet's nodes that can be reached."""
+        found = set(self._link.online())
+        for name, talk in self.talks.items():
+            talk.appears(self._ids[name] in found, steady_s)
+        return {name for name, number in self._ids.items() if number in found}
+
+    def replies(self) -> list[Reply]:
+        """What has come back; what nobody waits for is left out."""
+        names = {number: name for name, number in self._ids.items()}
+        found = []
+        for number, records in self._link.replies():
+            name = names.get(number, "")
+            if name and (sent := self.talks[name].sent):
+                found.append(Reply(name, sent, records))
+        return found
+
+    def send(self, rollout: RolloutState | None, times: Times, to_acknowledge: ToAcknowledge) -> None:
+        """Send each node what is due, orders first."""
+        urgency = list(Due)
+        due = ((urgency.index(self._due(name, talk, rollout, times)), name) for name, talk in self.talks.items())
+        ready = sorted((place, name) for place, name in due if urgency[place] is not Due.NOTHING)
+        for place, name in ready[:MOST_SENT]:
+            stored = to_acknowledge(name)
+            try:
+                if rollout and urgency[place] is Due.ORDER:
+                    self._order(name, rollout, times, stored)
+                else:
+                    hold_s = self._hold_s if urgency[place] is Due.WATCH else 0.0
+                    self._ask(name, _digest(rollout), hold_s, times, stored)
+            except UNUSABLE as error:  # it was looked at before this pass, and has changed since
+                log.error("no order for node %s: %s", name, error)
+                self.talks[name].next_s = times.steady_s + LOST_PAUSE_S
+
+    def _due(self, name: str, talk: Talk, rollout: RolloutState | None, times: Times) -> Due:
+        node = rollout.nodes.get(name) if rollout else None
+        orders = bool(rollout and node and rollout.orders(node) and not rollout.blocked)
+        return talk.due(node, orders, times.steady_s)
+
+    def _order(self, name: str, rollout: RolloutState, times: Times, stored: list[int]) -> None:
+        """The order; before it the question whether the node holds the weights, where that is not known."""
+        node, talk = rollout.nodes[name], self.talks[name]
+        release = self._supply.release(rollout)
+        digest = release.manifest.digest
+        if digest not in talk.holds:
+            self._ask(name, digest, 0.0, times, stored)
+            return
+        request = OrderRequest(
+            digest=digest,
+            acknowledged=stored,
+            hold_s=self._hold_s,
+            manifest=release.manifest_bytes.decode("ascii"),
+            signatures=json.dumps(release.signatures),
+            rollout=rollout.number,
+            attempt=node.attempt,
+            valid_s=min(max(node.deadline_s - times.now_s, 1.0), MAX_VALID_S),
+            settings=settings_json(rollout.spec.training.request(digest, rollout.number)),
+        )
+        self._dispatch(name, request, None if talk.holds[digest] else self._supply.file(digest), times)
+
+    def _ask(self, name: str, digest: str, hold_s: float, times: Times, stored: list[int]) -> None:
+        self._dispatch(name, SyncRequest(digest=digest, acknowledged=stored, hold_s=hold_s), None, times)
+
+    def _dispatch(self, name: str, request: SyncRequest, backbone: bytes | None, times: Times) -> None:
+        ordered = isinstance(request, OrderRequest)
+        ttl_s = request.hold_s + (TRANSFER_S if ordered else ANSWER_S)
+        kind = TRAIN_ORDER if ordered else QUERY_SYNC
+        talk, now_s = self.talks[name], times.steady_s
+        if self._link.send(self._ids[name], kind, request, backbone, ttl_s) is None:
+            talk.next_s = now_s + LOST_PAUSE_S
+            return
+        attempt = request.attempt if isinstance(request, OrderRequest) else 0
+        talk.sync_s = now_s + SYNC_PERIOD_S
+        talk.sent = Sent(now_s, now_s + ttl_s + LINK_GRACE_S, attempt, request.digest, tuple(request.acknowledged))
+
+
+def _digest(rollout: RolloutState | None) -> str:
+    """What a node is asked about beside what it is asked for."""
+    return rollout.digest if rollout and rollout.phase in FORWARD else ""

@@ -1,0 +1,123 @@
+"""A rollout as rows to print."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from server.fleet.rollout.gates import figures, judged
+from server.fleet.rollout.state import Progress, RolloutState, Step
+
+
+def time_text(seconds: float | None) -> str:
+    """Seconds since 1970 in UTC, to the second; empty for None."""
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _devices(nodes: list[Progress]) -> int:
+    return sum(len(node.devices) for node in nodes)
+
+
+def stage_rows(state: RolloutState) -> list[dict[str, Any]]:
+    """One row for each stage: how large it is, alone and with those before."""
+    rows, total = [], 0
+    for number, stage in enumerate(state.spec.stages):
+        nodes = [node for node in state.nodes.values() if node.stage == number]
+        total += _devices(nodes)
+        row = {"stage": number + 1, "name": stage.name, "size": stage.size, "nodes": len(nodes)}
+        limits = {"deadline_s": state.spec.deadline_of(number), "soak_s": stage.soak_s}
+        rows.append(row | {"devices": _devices(nodes), "devices_in_all": total} | limits)
+    return rows
+
+
+def progress_rows(state: RolloutState) -> list[dict[str, Any]]:
+    """One row for each stage: how many of its nodes stand where, and how many devices have reported."""
+    rows = []
+    for number, stage in enumerate(state.spec.stages):
+        nodes = [node for node in state.nodes.values() if node.stage == number]
+        steps = [node.step for node in nodes]
+        reported = _devices(nodes) - sum(len(node.owes) for node in nodes)
+        row = {
+            "stage": number + 1,
+            "name": stage.title,
+            "now": "*" if number == state.stage else "",
+            "nodes": len(nodes),
+        }
+        rows.append(
+            row | {step.value: steps.count(step) for step in Step} | {"reported": f"{reported}/{_devices(nodes)}"}
+        )
+    return rows
+
+
+def node_rows(state: RolloutState) -> list[dict[str, Any]]:
+    """One row for each node, in the order in which they are ordered."""
+    ordered = sorted(state.nodes.items(), key=lambda item: (item[1].stage, item[1].place))
+    return [
+        {
+            "node": name,
+            "stage": node.stage + 1,
+            "devices": ", ".join(map(str, node.devices)),
+            "step": node.step.value + (" (back)" if node.back_from else ""),
+            "attempt": node.attempt,
+            "deadline": time_text(node.deadline_s) if node.step is Step.ORDERED else "",
+            "note": node.note,
+        }
+        for name, node in ordered
+    ]
+
+
+def gate_rows(state: RolloutState) -> list[dict[str, Any]]:
+    """One row for each gate: what is known so far of the devices that the stage is judged on, and the bound."""
+    found, gates = figures(judged(state)), state.spec.gates
+    bounds = {
+        "counted": ("at least", gates.min_reports),
+        "share_failed": ("at most", gates.max_share_failed),
+        "share_worse": ("at most", gates.max_share_worse),
+        "gain_lower_bound": ("at least", gates.min_gain_lower_bound),
+        "mean_change": ("at least", None if gates.max_drop is None else -gates.max_drop),
+    }
+    return [
+        {"figure": name, "now": _short(found[name]), "bound": "off" if bound is None else f"{which} {bound:g}"}
+        for name, (which, bound) in bounds.items()
+    ]
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def decision_rows(decisions: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Decisions with their times in words."""
+    return [{"UTC": time_text(each["at_s"]), "what": each["what"], "reason": each["reason"]} for each in decisions]
+
+
+def summary_rows(rollouts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rollouts with their times in words."""
+    times = ("started_s", "ended_s")
+    return [
+        {name.removesuffix("_s"): time_text(value) if name in times else value for name, value in each.items()}
+        for each in rollouts
+    ]
+
+
+def facts(state: RolloutState) -> dict[str, Any]:
+    """A rollout without its nodes."""
+    return {
+        "name": state.spec.name,
+        "number": state.number,
+        "release": state.version,
+        "back_to": state.back_to,
+        "phase": state.phase.value,
+        "stage": state.stage + 1,
+        "stages": len(state.spec.stages),
+        "reason": state.reason,
+        "blocked": state.blocked,
+        "dark_since": time_text(state.dark_s),
+    }
+
+
+def headline(state: RolloutState) -> str:
+    """A rollout in a sentence."""
+    text = f"rollout {state.spec.name}, release {state.version}: {state.phase.value}, {state.title}"
+    blocked = f"blocked: {state.blocked}" if state.blocked else ""
+    dark = f"no node can be reached since {time_text(state.dark_s)} UTC" if state.dark_s is not None else ""
+    return "; ".join(part for part in (text, state.reason, blocked, dark) if part)

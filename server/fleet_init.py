@@ -1,0 +1,66 @@
+"""`tinytrain-server init`: a fleet's folder, with every key of `server.yaml` explained."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from server.fleet.config import FLEET_FILE, FleetConfig
+from tinytrain_core.configuration import parse_settings
+from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.files import write_file
+
+_TEMPLATE = """\
+# A TinyTrain fleet. Everything else of it is in the folder of this file: pki/ (certificates and keys), releases/
+# (the release registry), trust.json (who signs releases), state/ (databases and logs).
+
+# host:port that devices dial: the reverse proxy's, or the SuperLink's where there is none. The server's certificate
+# is for this host.
+address: {address}
+
+# The line of releases that this fleet follows. Devices refuse releases of any other.
+line: {line}
+
+# host:port that Flower's SuperLink binds: on loopback, where a reverse proxy stands in front of it.
+superlink: {superlink}
+
+# Figures of fewer devices than this are not shown, from 2.
+minimum_cohort: {minimum_cohort}
+
+# Seconds between two looks for answers of devices, and for the operator's commands.
+poll_s: {poll_s}
+
+# Seconds that a node may hold a question open until it has news; 0 lets it answer at once.
+hold_s: {hold_s}
+
+# Seconds without a sign of life after which a process of the server is started again.
+stale_s: {stale_s}
+"""
+
+
+def server_yaml(config: FleetConfig) -> str:
+    """The text of a fleet's `server.yaml`; JSON values are YAML values."""
+    fields = config.model_dump(mode="json", exclude={"folder"})
+    return _TEMPLATE.format(**{name: json.dumps(value) for name, value in fields.items()})
+
+
+def init_command(
+    folder: Annotated[Path, typer.Argument(help="The fleet's folder, which is made.")],
+    address: Annotated[str, typer.Option(help="HOST:PORT that devices dial.")],
+    line: Annotated[str, typer.Option(help="The name of the releases that it follows.")] = "main",
+    force: Annotated[bool, typer.Option("--force", help="Write over a server.yaml that is there.")] = False,
+) -> None:
+    """Begin a fleet: a folder with a commented server.yaml.
+
+    Example: tinytrain-server init /srv/fleet --address fleet.example.org:443
+    """
+    config = parse_settings(FleetConfig, {"address": address, "line": line}, "this is not a fleet")
+    file = folder / FLEET_FILE
+    if file.exists() and not force:
+        raise ConfigurationError(f"{file} is there already; --force writes over it")
+    write_file(file, server_yaml(config).encode())
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
+        f"wrote {file}; next: tinytrain-server pki init --fleet {folder}"
+    )

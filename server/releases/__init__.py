@@ -1,0 +1,1 @@
+"""The releases of a fleet: their registry, who signs them, and what is checked before one is rolled out."""

@@ -1,0 +1,89 @@
+"""`tinytrain-server rollout status`: where a rollout stands, once or as it changes."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Column, Table
+from rich.text import Text
+
+from server.fleet.config import load_fleet_config
+from server.fleet.database import Database
+from server.fleet.options import HERE, PLAIN_WIDTH, FleetFolder, Style
+from server.fleet.rollout import store
+from server.fleet.rollout.state import ACTIVE, RolloutState
+from server.fleet.rollout.view import decision_rows, facts, gate_rows, headline, node_rows, progress_rows
+from tinytrain_core.console import Format
+
+WATCH_S = 2.0
+MOST_DECISIONS = 20  # that --watch shows
+
+
+def _table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    names = list(rows[0]) if rows else []
+    table = Table(
+        *(Column(name, overflow="fold") for name in names), box=SIMPLE_HEAD, title=title, title_justify="left"
+    )
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    return table
+
+
+def _page(state: RolloutState, decisions: Sequence[Mapping[str, Any]], with_nodes: bool) -> Group:
+    parts: list[RenderableType] = [Text(headline(state)), _table(progress_rows(state), "stages")]
+    if state.phase in ACTIVE:
+        parts.append(_table(gate_rows(state), "gates of this stage, so far"))
+    if with_nodes:
+        parts.append(_table(node_rows(state), "nodes"))
+    return Group(*parts, _table(decision_rows(decisions), "decisions"))
+
+
+def _json(state: RolloutState, decisions: Sequence[Mapping[str, Any]]) -> str:
+    found = facts(state) | {
+        "progress": progress_rows(state),
+        "gates": gate_rows(state),
+        "nodes": node_rows(state),
+        "decisions": list(decisions),
+    }
+    return json.dumps(found, indent=2)
+
+
+def status(
+    name: Annotated[str, typer.Argument(help="The rollout; by default the latest.", show_default=False)] = "",
+    fleet: FleetFolder = HERE,
+    with_nodes: Annotated[bool, typer.Option("--nodes", help="Also a line for each node.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until the rollout has ended, or Ctrl-C.")] = False,
+    style: Style = Format.TABLE,
+) -> None:
+    """Where a rollout stands: its stages, what its gates have seen, and every decision with its reason.
+
+    Example: tinytrain-server rollout status spring --watch
+    """
+    with Database(load_fleet_config(fleet).database) as database:
+        state = store.find_rollout(database, name)
+        console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+        if watch and style is Format.TABLE:
+            state = _watched(database, state, with_nodes, console)
+        decisions = store.decisions(database, state.number)
+        if style is Format.JSON:
+            console.out(_json(state, decisions), highlight=False)
+        else:
+            console.print(_page(state, decisions, with_nodes))
+
+
+def _watched(database: Database, state: RolloutState, with_nodes: bool, console: Console) -> RolloutState:
+    """Show it as it changes, until it has ended; what it is then."""
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+        while state.phase in ACTIVE:
+            live.update(
+                _page(state, store.decisions(database, state.number)[-MOST_DECISIONS:], with_nodes), refresh=True
+            )
+            time.sleep(WATCH_S)
+            state = store.load_rollout(database, state.number)
+    return state

@@ -1,0 +1,134 @@
+"""A device whose disk is full: an outcome that is recorded, and nothing lost when there is room again."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from client.agent import Agent
+from client.agent_config import load_agent_config
+from client.config import load_node_config
+from client.node_process import Node
+from client.respondent import Unable
+from client.run_cli import agent_facts
+from client.standing import read_standing
+from client.store import Store
+from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, trust, write_device
+from tests.disk import full_for
+from tinytrain_core.digests import digest
+from tinytrain_core.errors import ErrorCode, StorageError
+from tinytrain_core.orders import SyncRequest
+from tinytrain_core.report import Outcome
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return backbones(1)[0]
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    opened = open_device(write_device(tmp_path))
+    yield opened
+    opened.state.close()
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file of this process may grow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def told(device: Device) -> list[tuple[int, int]]:
+    return [(d.report.outcome, d.report.error) for d in device.state.deliveries(9)]
+
+
+def test_an_order_whose_backbone_has_no_room_is_refused_until_it_has(
+    device: Device, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = order(manifest(data, 1))
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", full_for("safetensors"))
+        assert device.agent.order(request, data, NOW) == ErrorCode.STORAGE
+    assert device.state.last() is None
+    assert list((device.node.store / "backbones").iterdir()) == []
+    assert device.agent.order(request, data, NOW) == ErrorCode.NONE
+    device.tick()
+    assert [error for _, error in told(device)] == [0]
+
+
+@pytest.mark.parametrize("name", ["held.json", "safetensors"])
+def test_an_order_that_cannot_be_written_down_is_refused(
+    name: str, device: Device, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = device.state.standing
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", full_for(name))
+        assert device.agent.order(order(manifest(data, 1)), data, NOW) == ErrorCode.STORAGE
+    assert (device.state.standing, device.state.running()) == (before, None)
+    assert read_standing(device.node.store / "held.json") == before
+
+
+def test_a_disk_that_is_full_altogether(device: Device, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    assert device.agent.order(order(manifest(data, 1)), data, NOW) == ErrorCode.NONE
+    device.agent.tick(NOW)  # the worker has done its work; what it says is still to be heard
+    with no_room():
+        device.tick()
+        assert device.agent.order(order(manifest(data, 1), rollout=2), None, NOW) == ErrorCode.STORAGE
+        assert device.agent.sync(SyncRequest(acknowledged=[5])) == ErrorCode.NONE
+        assert device.agent.answer("", ErrorCode.STORAGE, NOW).status.refused == ErrorCode.STORAGE
+    assert "free the disk" in caplog.text
+    device.tick()
+    assert [error for _, error in told(device)] == [0]
+    assert device.state.running() is None
+
+
+def test_a_delta_that_has_no_room_is_an_outcome(device: Device, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"method": "last_layer", "steps": 1, "learning_rate": 1e-6}
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", full_for(".delta"))
+        assert device.agent.order(order(manifest(data, 1), settings=settings), data, NOW) == ErrorCode.NONE
+        device.tick()
+    assert told(device) == [(Outcome.FAILED, ErrorCode.STORAGE)]
+    assert device.state.standing.in_use.version == 1  # the backbone works, and is in use without a delta
+    assert Store(device.node.store).delta(11, digest(data)) is None
+
+
+def test_a_node_whose_state_cannot_be_opened_says_so(tmp_path: Path, data: bytes) -> None:
+    config = load_agent_config(write_device(tmp_path))
+    (tmp_path / "store" / "agent.sqlite").mkdir(parents=True)
+    node = Node(config, load_node_config(config.node), trust())
+    unable = node.agent()
+    assert isinstance(unable, Unable)
+    assert unable.order(order(manifest(data, 1)), data, NOW) == ErrorCode.STORAGE
+    status = unable.answer("", ErrorCode.STORAGE, NOW).status
+    assert (status.refused, status.devices, status.version) == (ErrorCode.STORAGE, 1, 0)
+    assert not unable.busy()
+    (tmp_path / "store" / "agent.sqlite").rmdir()
+    assert isinstance(node.agent(), Agent)
+    assert node.state is not None
+    node.state.close()
+
+
+def test_what_a_device_holds_can_be_looked_at_while_it_runs(device: Device, data: bytes) -> None:
+    file = device.config.node.parent / "agent.yaml"
+    assert agent_facts(file)["release in use"] == 0
+    assert device.agent.order(order(manifest(data, 1), rollout=4), data, NOW) == ErrorCode.NONE
+    facts = agent_facts(file)
+    assert (facts["last order"], facts["order runs"], facts["highest seen"]) == ("4.1", True, 1)
+    device.tick()
+    facts = agent_facts(file)
+    assert (facts["release in use"], facts["reports waiting"], facts["order runs"]) == (1, 1, False)
+    device.state.close()
+    assert agent_facts(file)["reports waiting"] == 1
+    (device.node.store / "agent.sqlite").write_bytes(b"damaged" * 999)
+    with pytest.raises(StorageError, match="damaged"):
+        agent_facts(file)

@@ -1,0 +1,113 @@
+"""A node's loop between a server and its devices: answers, questions held open, and a server that is away."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from client.messages import OfflineError, RefusedError, RunEndedError
+from client.node_loop import NodeLoop
+from tests.client.agents import NOW, Device, backbones, open_device, write_device
+from tests.client.conftest import write_images
+from tests.client.wires import SECRET, Wire, exchange, fields, message, ordered, silent
+from tinytrain_core import wire
+from tinytrain_core.digests import digest
+from tinytrain_core.orders import QUERY_SYNC, SyncRequest
+
+pytestmark = pytest.mark.usefixtures("flower_identity")
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return backbones(1)[0]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    place = tmp_path / SECRET
+    write_images(place / "images11", 2, 4, prefix=SECRET)
+    opened = open_device(write_device(place))
+    yield opened
+    opened.state.close()
+
+
+def test_an_order_is_answered_with_its_reports_when_it_has_ended(device: Device, data: bytes) -> None:
+    line = exchange(device, ordered(data, hold_s=100.0))
+    silent(line)
+    (answer,) = line.answers
+    assert (answer.status.rollout, answer.status.version, answer.status.refused) == (1, 1, 0)
+    assert [delivery.report.device for delivery in answer.deliveries] == [11]
+    ids = [delivery.envelope.report_id for delivery in answer.deliveries]
+    ask = message(QUERY_SYNC, {wire.REQUEST_RECORD: fields(SyncRequest(acknowledged=ids, digest=digest(data)))})
+    line = exchange(device, ask)
+    assert (line.answers[0].status.holds_backbone, line.answers[0].deliveries) == (1, ())
+
+
+def test_a_question_is_held_until_its_time_is_over(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = message(QUERY_SYNC, {wire.REQUEST_RECORD: fields(SyncRequest(hold_s=50.0))})
+    line = Wire([ask, ask])
+    loop = NodeLoop(device.agent, line, device.config)
+    loop.step()
+    assert line.answers == []
+    assert not loop.idle()
+    later = time.monotonic() + 51
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    loop.step()
+    assert len(line.answers) == 2
+    assert loop.idle()
+
+
+def test_a_question_is_not_held_longer_than_the_server_waits(device: Device) -> None:
+    request = fields(SyncRequest(hold_s=3_600.0))
+    line = exchange(device, message(QUERY_SYNC, {wire.REQUEST_RECORD: request}, ttl=5.0))
+    assert len(line.answers) == 1
+
+
+def test_an_answer_that_nobody_waits_for_is_dropped_and_its_reports_stay(device: Device, data: bytes) -> None:
+    line = Wire([ordered(data)])
+    loop = NodeLoop(device.agent, line, device.config)
+    loop._take_messages()
+    for _ in range(3):
+        device.agent.tick(NOW)
+    line.failing = RunEndedError("over")
+    loop._answer()
+    assert loop._held == []
+    assert device.state.pending() == 1
+
+
+def test_the_devices_go_on_while_the_server_is_away(device: Device, data: bytes) -> None:
+    known: list[int | None] = []
+    line = Wire([ordered(data, hold_s=100.0)])
+    troubles: list[Exception] = []
+    loop = NodeLoop(device.agent, line, device.config, 7, known.append, trouble=troubles.append)
+    loop.step()
+    line.failing = OfflineError("away")
+    for _ in range(4):
+        loop._next_talk = 0.0
+        loop.step()
+    assert device.state.running() is None
+    assert device.state.pending() == 1
+    assert len(troubles) == 4
+    line.failing = None
+    loop._next_talk = 0.0
+    loop.step()
+    assert [d.report.device for d in line.answers[0].deliveries] == [11]
+    assert (line.opened[0], line.opened[-1], known) == (7, 7, [])
+
+
+def test_a_node_that_the_server_has_forgotten_asks_anew(device: Device) -> None:
+    known: list[int | None] = []
+    line = Wire(failing=RefusedError("PullMessages", 401))
+    loop = NodeLoop(device.agent, line, device.config, 5, known.append)
+    loop.step()
+    line.failing = None
+    loop._next_talk = 0.0
+    loop.step()
+    assert (known, line.opened) == ([None, 7], [5, None])
+    assert loop.idle()

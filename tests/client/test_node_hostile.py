@@ -1,0 +1,123 @@
+"""The promise on the wire of an operated device: whatever a server sends, what leaves are valid records of numbers."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+
+from client.fleet_messages import inflated, message_of
+from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, write_device
+from tests.client.conftest import write_images
+from tests.client.wires import SECRET, Records, exchange, fields, message, ordered, silent
+from tinytrain_core import wire
+from tinytrain_core.errors import ErrorCode
+from tinytrain_core.orders import QUERY_SYNC, TRAIN_ORDER
+
+pytestmark = pytest.mark.usefixtures("flower_identity")
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return backbones(1)[0]
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW)
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    place = tmp_path / SECRET
+    write_images(place / "images11", 2, 4, prefix=SECRET)
+    opened = open_device(write_device(place))
+    yield opened
+    opened.state.close()
+
+
+def settings_with(**changes: Any) -> Callable[[bytes], Message]:
+    def made(data: bytes) -> Message:
+        plain = ordered(data)
+        for name, value in changes.items():
+            plain.content.config_records[wire.REQUEST_RECORD][name] = value
+        return message(TRAIN_ORDER, dict(plain.content.items()))
+
+    return made
+
+
+def array_of(array: Array) -> Callable[[bytes], Message]:
+    def made(data: bytes) -> Message:
+        records: Records = {wire.REQUEST_RECORD: fields(order(manifest(data, 1)))}
+        return message(TRAIN_ORDER, {**records, wire.BACKBONE_RECORD: ArrayRecord({wire.BACKBONE_ARRAY: array})})
+
+    return made
+
+
+def method(text: str) -> Callable[[bytes], Message]:
+    settings = order(manifest(b"x", 1)).settings.replace('"last_layer"', f'"{text}"')
+    return settings_with(settings=settings)
+
+
+HOSTILE: dict[str, Callable[[bytes], Message]] = {
+    "another type": lambda _: message("train.steal", {"a": ConfigRecord({"code": "import os"})}),
+    "a plain round": lambda data: message("train.personalise", dict(ordered(data).content.items())),
+    "evaluate": lambda _: message("evaluate", {}),
+    "query": lambda _: message("query.get_weights", {"w": MetricRecord({"w": [1.0] * 1_000})}),
+    "nothing in it": lambda _: message(TRAIN_ORDER, {}),
+    "no request": lambda _: message(QUERY_SYNC, {"other": ConfigRecord({"a": 1})}),
+    "numbers for a request": lambda _: message(QUERY_SYNC, {wire.REQUEST_RECORD: MetricRecord({"protocol": 3})}),
+    "another protocol": settings_with(protocol=9),
+    "one more field": settings_with(code="__import__('os')"),
+    "bytes for text": settings_with(manifest=b"\x80" * 100),
+    "a method with a path": method("../../etc/passwd"),
+    "a method that is long": method("a" * 4_000),
+    "a huge manifest": settings_with(manifest="x" * 100_000),
+    "a digest with a path": lambda _: message(
+        QUERY_SYNC, {wire.REQUEST_RECORD: ConfigRecord({"protocol": 3, "digest": "../" * 21 + "a"})}
+    ),
+    "many acknowledgements": settings_with(acknowledged=[1] * 20_000),
+    "held for ever": settings_with(hold_s=1e300),
+    "not a number": settings_with(hold_s=float("nan")),
+    "an array of objects": array_of(Array("object", (9,), "numpy.ndarray", b"\x93NUMPY" + b"x" * 99)),
+    "an array of terabytes": array_of(Array("uint8", (2**40,), "numpy.ndarray", b"x" * 99)),
+    "an array of negative size": array_of(Array("uint8", (-5,), "numpy.ndarray", b"x" * 99)),
+    "an array of two dimensions": array_of(Array(np.zeros((9, 9), dtype=np.uint8))),
+    "an array of floats": array_of(Array(np.zeros(9))),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE.keys())
+def test_what_is_not_an_order_is_refused_in_numbers(
+    hostile: Callable[[bytes], Message], device: Device, data: bytes
+) -> None:
+    line = exchange(device, hostile(data))
+    silent(line)
+    (answer,) = line.answers
+    assert answer.status.refused == ErrorCode.REQUEST
+    assert answer.deliveries == ()
+    assert device.state.last() is None
+    assert not list(device.node.store.glob("backbones/*"))
+
+
+def test_a_method_that_does_not_exist_is_a_failure_in_numbers(device: Device, data: bytes) -> None:
+    line = exchange(device, ordered(data, hold_s=100.0, settings={"method": "no_such_method:path=a.b"}))
+    silent(line)
+    assert [d.report.error for d in line.answers[-1].deliveries] == [ErrorCode.CONFIGURATION]
+
+
+def test_a_file_that_nobody_signed_is_not_kept(device: Device, data: bytes) -> None:
+    array = Array(np.frombuffer(data[:-1] + b"!", dtype=np.uint8))
+    line = exchange(device, ordered(data, signers=1), array_of(array)(data))
+    assert [answer.status.refused for answer in line.answers] == [ErrorCode.SIGNATURE, ErrorCode.MANIFEST]
+    assert not list(device.node.store.glob("backbones/*"))
+    silent(line)
+
+
+def test_something_that_is_no_message_has_no_answer() -> None:
+    assert message_of(object()) is None
+    assert inflated("a", {"a": b"Message 7"}) is None
+    assert inflated("a", {"a": b"\xff" * 100}) is None

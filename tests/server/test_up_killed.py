@@ -1,0 +1,91 @@
+"""`tinytrain-server up` with real processes; each is killed or hangs, and the fleet goes on with one controller."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from server.controller_run import SERVERAPP
+from server.processes import command_line
+from tests.server.running import HAS_FLOWER, Server, fleet_on_loopback, running_server, wait_for
+
+pytestmark = pytest.mark.skipif(not HAS_FLOWER, reason="needs Flower's programs beside Python")
+STALE_S = 8.0
+
+
+def controllers(server: Server) -> list[int]:
+    """The processes of controllers of this fleet."""
+    certificate = str(server.config.pki / "ca.crt")
+    found = []
+    for entry in Path("/proc").iterdir():
+        command = command_line(int(entry.name)) if entry.name.isdigit() else ()
+        if certificate in command and any(SERVERAPP in part for part in command):
+            found.append(int(entry.name))
+    return found
+
+
+def goes_on(server: Server) -> bool:
+    """Whether everything runs once, and the controller has given a sign of life just now."""
+    beat = server.beat()
+    alive = all(server.running(program) for program in ("up", "superlink", "superexec"))
+    return alive and beat is not None and time.time() - beat.beat_s < 2 and controllers(server) == [beat.pid]
+
+
+def kill(pid: int, how: signal.Signals = signal.SIGKILL) -> float:
+    os.kill(pid, how)
+    return time.time()
+
+
+def beats_after(server: Server, moment_s: float) -> bool:
+    beat = server.beat()
+    return goes_on(server) and beat is not None and beat.beat_s > moment_s
+
+
+def test_whatever_is_killed_the_fleet_goes_on_with_one_controller(tmp_path: Path) -> None:
+    config = fleet_on_loopback(tmp_path / "fleet", stale_s=STALE_S, poll_s=0.3)
+    with running_server(config) as server:
+        wait_for("the fleet", lambda: goes_on(server))
+        first = server.beat()
+        assert first is not None
+
+        for program in ("superlink", "superexec"):
+            before = wait_for(program, lambda program=program: server.running(program))
+            killed_s = kill(before.pid)
+            wait_for(
+                f"the fleet after {program} was killed",
+                lambda: beats_after(server, killed_s) and server.running(program) != before,  # noqa: B023
+            )
+
+        controller = wait_for("a controller", server.beat)
+        killed_s = kill(controller.pid)
+        wait_for("another controller", lambda: beats_after(server, killed_s))
+        after = server.beat()
+        assert after is not None
+        assert after.run_id != controller.run_id
+
+        killed_s = kill(server.process.pid)
+        server.revive()
+        wait_for("the fleet after its supervisor was killed", lambda: beats_after(server, killed_s))
+        left = [server.running(program) for program in ("superlink", "superexec")]
+
+        server.close()
+        assert server.process.returncode == 0
+        assert not controllers(server)
+        assert all(identity and not Path(f"/proc/{identity.pid}").exists() for identity in left)
+        assert not list((config.state / "run").iterdir())
+
+
+def test_what_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
+    config = fleet_on_loopback(tmp_path / "fleet", stale_s=5.0, poll_s=0.3)
+    with running_server(config) as server:
+        wait_for("the fleet", lambda: goes_on(server))
+        hung = wait_for("a SuperLink", lambda: server.running("superlink"))
+        hung_s = kill(hung.pid, signal.SIGSTOP)
+        wait_for("another SuperLink", lambda: beats_after(server, hung_s) and server.running("superlink") != hung)
+        controller = wait_for("a controller", server.beat)
+        hung_s = kill(controller.pid, signal.SIGSTOP)
+        wait_for("another controller", lambda: beats_after(server, hung_s) and controllers(server) != [controller.pid])
+        assert "has not answered for" in server.log()
+        assert "no sign of life for" in server.log()
