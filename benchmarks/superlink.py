@@ -29,12 +29,12 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from server import pki
 from server.fleet.config import FleetConfig
 from server.fleet.options import Style, show_rows
-from server.flower_programs import flower_environment, is_healthy, superlink_command
-from server.proxy import ProxySettings, make_folders, render
-from server.superlink_session import SuperLinkSession
+from server.nodes.superlink_session import SuperLinkSession
+from server.pki import folder as pki
+from server.running.flower_programs import flower_environment, is_healthy, superlink_command
+from server.running.proxy import ProxySettings, make_folders, render
 from tinytrain_core.console import Format
 from tinytrain_core.node_key import make_key, public_of, public_pem
 

@@ -11,10 +11,10 @@ _COMMANDS = {
     "plan": "client.device_cli:plan",
     "personalise": "client.device_cli:personalise",
     "status": "client.device_cli:status",
-    "key": "client.enrol_cli:key_command",
-    "enrol": "client.enrol_cli:enrol_command",
-    "run": "client.run_commands:run_command",
-    "agent": "client.run_commands:agent_command",
+    "key": "client.enrolment.cli:key_command",
+    "enrol": "client.enrolment.cli:enrol_command",
+    "run": "client.supervision.run_commands:run_command",
+    "agent": "client.supervision.run_commands:agent_command",
 }
 app = typer.Typer(
     cls=lazy_commands(_COMMANDS),

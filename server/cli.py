@@ -5,17 +5,17 @@ import typer
 from tinytrain_core.console import HELP_NAMES, lazy_commands, run_cli
 
 _COMMANDS = {
-    "init": "server.fleet_init:init_command",
-    "pki": "server.pki_cli:app",
-    "release": "server.release_cli:app",
-    "node": "server.node_cli:app",
-    "up": "server.up_cli:up_command",
-    "status": "server.up_cli:status_command",
-    "nginx-conf": "server.up_cli:nginx_command",
-    "rollout": "server.rollout_cli:app",
-    "fleet": "server.fleet_cli:app",
-    "meta-train": "server.meta_train_cli:meta_train_command",
-    "backbone": "server.backbone_cli:app",
+    "init": "server.fleet.init:init_command",
+    "pki": "server.pki.cli:app",
+    "release": "server.releases.cli:app",
+    "node": "server.nodes.cli:app",
+    "up": "server.running.cli:up_command",
+    "status": "server.running.cli:status_command",
+    "nginx-conf": "server.running.cli:nginx_command",
+    "rollout": "server.fleet.rollout.cli:app",
+    "fleet": "server.fleet.reports.cli:app",
+    "meta-train": "server.backbones.meta_train_cli:meta_train_command",
+    "backbone": "server.backbones.cli:app",
 }
 app = typer.Typer(
     cls=lazy_commands(_COMMANDS),

@@ -15,11 +15,11 @@ ALLOWED = {
 }
 FLOWER = {
     "client/app.py",
-    "client/fleet_messages.py",
-    "client/node.py",
+    "client/connection/fleet_messages.py",
+    "client/connection/node.py",
     "server/app.py",
-    "server/fleet_app.py",
-    "server/superlink_control.py",
+    "server/running/fleet_app.py",
+    "server/nodes/superlink_control.py",
     "simulations/engine.py",
 }
 

@@ -36,7 +36,7 @@ class FleetConfig(_Settings):
     superlink: Address = "127.0.0.1:9092"
     minimum_cohort: int = Field(5, ge=2, le=1_000)
     poll_s: float = Field(3.0, ge=0.1, le=60)
-    hold_s: float = Field(300.0, ge=0, le=3_600)
+    hold_s: float = Field(60.0, ge=0, le=3_600)
     stale_s: float = Field(60.0, ge=5, le=3_600)
 
     @property

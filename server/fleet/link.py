@@ -1,5 +1,5 @@
-"""What the controller needs of the world: a link to the nodes, and a clock. `server/fleet_app.py` has the link over
-Flower's Grid; simulations and tests have their own, with a time of their own.
+"""What the controller needs of the world: a link to the nodes, and a clock. `server/running/fleet_app.py` has
+the link over Flower's Grid; simulations and tests have their own, with a time of their own.
 """
 
 import time

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from server.evaluation import labelled, labelled_data
+from server.backbones.evaluation import labelled, labelled_data
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.sources import is_file, is_glyphs, split_path
 from tinytrain_core.fewshot.torchvision_source import DATA_SETS

@@ -10,13 +10,13 @@ import torch
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from client.agent import Agent
-from client.agent_config import AgentConfig, load_agent_config
-from client.agent_state import AgentState
-from client.conditions import Conditions
+from client.agent.agent import Agent
+from client.agent.conditions import Conditions
+from client.agent.config import AgentConfig, load_agent_config
+from client.agent.state import AgentState
+from client.agent.work import Starter, Work, WorkerProcess
+from client.agent.worker import Job, run_job
 from client.config import NodeConfig, load_node_config
-from client.work import Starter, Work, WorkerProcess
-from client.worker import Job, run_job
 from tests.client.conftest import write_images
 from tests.conftest import random_backbone
 from tinytrain_core.backbones.spec import load_spec

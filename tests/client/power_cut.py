@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from client.standing import Release, read_standing
+from client.agent.standing import Release, read_standing
 from client.store import Store
 from tests.client.agents import NOW, backbones, manifest, open_device, order, write_device
 from tinytrain_core.digests import digest

@@ -22,8 +22,8 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.federation import NoOpFederationManager
 
-from client.diagnosis import diagnose
-from client.identity import load_identity
+from client.connection.diagnosis import diagnose
+from client.connection.identity import load_identity
 from tests.client.servers import Authority
 
 SERVER = 1  # the SuperLink's own number

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from client.agent_config import PowerConfig
-from client.conditions import Conditions
-from client.standing import Release, read_standing
+from client.agent.conditions import Conditions
+from client.agent.config import PowerConfig
+from client.agent.standing import Release, read_standing
 from client.store import Store
 from tests.client.agents import (
     DAY,

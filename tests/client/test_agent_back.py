@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from client.standing import Release
+from client.agent.standing import Release
 from client.store import Store
 from tests.client.agents import (
     NOW,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from client.agent import Agent
-from client.agent_config import load_agent_config
+from client.agent.agent import Agent
+from client.agent.config import load_agent_config
+from client.agent.respondent import Unable
+from client.agent.standing import read_standing
 from client.config import load_node_config
-from client.node_process import Node
-from client.respondent import Unable
-from client.run_cli import agent_facts
-from client.standing import read_standing
+from client.connection.node_process import Node
 from client.store import Store
+from client.supervision.run_cli import agent_facts
 from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, trust, write_device
 from tests.disk import full_for
 from tinytrain_core.digests import digest

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.agent_config import AgentConfig, PowerConfig, load_agent_config
-from client.conditions import COOLER_C, Conditions, within
-from client.order_runner import PAUSE_LIMIT_S
+from client.agent.conditions import COOLER_C, Conditions, within
+from client.agent.config import AgentConfig, PowerConfig, load_agent_config
+from client.agent.runner import PAUSE_LIMIT_S
 from tests.client.agents import NOW, InlineWork, backbones, manifest, open_device, order, write_device
 from tinytrain_core.errors import ConfigurationError, ErrorCode
 from tinytrain_core.orders import NodeState

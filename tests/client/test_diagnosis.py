@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from client.diagnosis import Cause, Finding, diagnose
+from client.connection.diagnosis import Cause, Finding, diagnose
 from tests.client.servers import Authority, serving
 
 

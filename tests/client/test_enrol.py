@@ -11,11 +11,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from client.agent_config import load_agent_config
+from client.agent.config import load_agent_config
 from client.config import load_node_config
-from client.enrol import enrol, make_device_key
-from client.enrol_cli import enrol_command, key_command
-from server.certificates import make_authority
+from client.enrolment.bundle import enrol, make_device_key
+from client.enrolment.cli import enrol_command, key_command
+from server.pki.certificates import make_authority
 from tests.disk import full_for
 from tests.releases import trust_of
 from tinytrain_core.configuration import read_yaml_file

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from client.messages import OfflineError, RefusedError, RunEndedError
-from client.node_loop import NodeLoop
+from client.connection.messages import OfflineError, RefusedError, RunEndedError
+from client.connection.node_loop import NodeLoop
 from tests.client.agents import NOW, Device, backbones, open_device, write_device
 from tests.client.conftest import write_images
 from tests.client.wires import SECRET, Wire, exchange, fields, message, ordered, silent

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 
-from client.fleet_messages import inflated, message_of
+from client.connection.fleet_messages import inflated, message_of
 from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, write_device
 from tests.client.conftest import write_images
 from tests.client.wires import SECRET, Records, exchange, fields, message, ordered, silent

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Array, ArrayRecord, ConfigRecord
 
-from client.run_cli import agent_facts
+from client.supervision.run_cli import agent_facts
 from tests.client.agents import backbones, manifest, order, write_device
 from tests.client.servers import Authority
 from tests.client.superlink import SuperLink, free_port, opened, started, superlink
@@ -50,7 +50,8 @@ def supervised(file: Path) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
         "-c",
-        "import sys; from pathlib import Path; from client.run_cli import run_device; run_device(Path(sys.argv[1]))",
+        "from client.cli import main; main()",
+        "run",
         str(file),
     ]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)

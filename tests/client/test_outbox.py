@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.agent_database import EXHAUSTED
-from client.agent_state import KEPT_ORDERS, AgentState, Filed, Order
-from client.privacy import PrivacyConfig
-from client.standing import Release, Standing, later, parse_standing, read_standing, write_standing
+from client.agent.database import EXHAUSTED
+from client.agent.privacy import PrivacyConfig
+from client.agent.standing import Release, Standing, later, parse_standing, read_standing, write_standing
+from client.agent.state import KEPT_ORDERS, AgentState, Filed, Order
 from tests.client.agents import NOW, backbones, manifest, open_device, order, write_device
 from tinytrain_core.errors import ErrorCode, RollbackError, StorageError
 from tinytrain_core.release import Held

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from client.agent.privacy import STEPS_OF_ONE, PrivacyConfig, protect
 from client.personaliser import personalise_node
-from client.privacy import STEPS_OF_ONE, PrivacyConfig, protect
 from tests.client.conftest import make_node, write_images
 from tinytrain_core.backbones.weights import digest
 from tinytrain_core.errors import ErrorCode

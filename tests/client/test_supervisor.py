@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.beats import ALIVE, BEAT_VARIABLE, CONTACT, WORKING
-from client.logs import to_file_and_stderr
-from client.patience import AT_ONCE, LONGEST_OFFLINE_S, LONGEST_WAIT_S, SETTLED_S, Patience, Watch
-from client.supervisor import Supervisor
+from client.supervision.beats import ALIVE, BEAT_VARIABLE, CONTACT, WORKING
+from client.supervision.logs import to_file_and_stderr
+from client.supervision.patience import AT_ONCE, LONGEST_OFFLINE_S, LONGEST_WAIT_S, SETTLED_S, Patience, Watch
+from client.supervision.supervisor import Supervisor
 
 CHILD = """
 import os, sys, time
@@ -48,7 +48,15 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def supervised(tmp_path: Path, script: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "client.supervisor", "--name", "gate-1", "--log", str(tmp_path / "node.log")]
+    command = [
+        sys.executable,
+        "-m",
+        "client.supervision.supervisor",
+        "--name",
+        "gate-1",
+        "--log",
+        str(tmp_path / "node.log"),
+    ]
     child = [sys.executable, "-c", CHILD + script, str(tmp_path / "lives")]
     with subprocess.Popen([*command, "--", *child], stderr=subprocess.DEVNULL) as process:
         try:
@@ -84,7 +92,9 @@ def test_the_end_of_the_supervisor_is_that_of_the_child(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 def test_a_killed_supervisor_leaves_no_orphan(tmp_path: Path) -> None:
-    script = "from client.confinement import die_with_parent; die_with_parent(int(sys.argv[-1]), 15); time.sleep(100)"
+    script = (
+        "from client.agent.confinement import die_with_parent; die_with_parent(int(sys.argv[-1]), 15); time.sleep(100)"
+    )
     with supervised(tmp_path, script) as process:
         until(lambda: (tmp_path / "node.log").exists() and bool(lives(tmp_path / "lives")))
         time.sleep(0.3)

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from client.agent.work import Work, WorkerProcess
+from client.agent.worker import Job
 from client.store import Store
-from client.work import Work, WorkerProcess
-from client.worker import Job
 from tests.client.agents import (
     NOW,
     Device,
@@ -135,8 +135,8 @@ def test_a_worker_that_takes_too_long_is_ended(tmp_path: Path, data: bytes) -> N
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from client.work import WorkerProcess
-from client.worker import Job
+from client.agent.work import WorkerProcess
+from client.agent.worker import Job
 job = Job.model_validate_json(sys.argv[1]).model_copy(update={"parent": os.getpid()})
 print(WorkerProcess.start(job, Path(sys.argv[2])).process.pid, flush=True)
 time.sleep(100)
@@ -171,7 +171,7 @@ def test_a_worker_dies_with_its_parent(tmp_path: Path, data: bytes) -> None:
 def test_a_worker_gives_up_what_it_does_not_need(tmp_path: Path) -> None:
     script = """
 import json, os, resource, socket, sys
-from client.confinement import confine_worker
+from client.agent.confinement import confine_worker
 refused = confine_worker(512)
 try:
     socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5).close()

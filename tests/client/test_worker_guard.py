@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client.work import WorkerProcess
+from client.agent.work import WorkerProcess
 from tests.client.agents import NOW, backbones, manifest, open_device, order, outcomes, write_device
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome, failure

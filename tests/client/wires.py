@@ -7,9 +7,9 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
-from client.fleet_messages import KINDS, inflated, reply_to, unpack
-from client.messages import Incoming, RunEndedError
-from client.node_loop import NodeLoop
+from client.connection.fleet_messages import KINDS, inflated, reply_to, unpack
+from client.connection.messages import Incoming, RunEndedError
+from client.connection.node_loop import NodeLoop
 from tests.client.agents import NOW, Device, manifest, order
 from tests.client.test_wire_bytes import on_the_wire
 from tinytrain_core import wire

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.certificates import make_authority, make_server
+from server.pki.certificates import make_authority, make_server
 from tests.releases import trust_of
 from tinytrain_core.enrolment import (
     EnrolledDevice,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from server.manifest import Accuracy
+from server.backbones.manifest import Accuracy
 from tinytrain_core.statistics import (
     Mean,
     Paired,

@@ -11,7 +11,7 @@ from pathlib import Path
 from server.fleet.config import load_fleet_config
 from server.fleet.database import Database
 from server.fleet.nodes import Node, add_node, nodes
-from server.pki_health import warnings
+from server.pki.health import warnings
 from tests.server.running import fleet_on_loopback
 from tinytrain_core.node_key import make_key, public_of
 

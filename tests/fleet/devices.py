@@ -11,8 +11,8 @@ from typing import IO, Any
 
 import yaml
 
-from client.agent_config import AgentConfig, load_agent_config
-from client.run_cli import agent_facts
+from client.agent.config import AgentConfig, load_agent_config
+from client.supervision.run_cli import agent_facts
 from tests.fleet.folders import write_images
 from tests.fleet.proxy import CountingProxy
 
@@ -74,32 +74,26 @@ class Device:
         """What `tinytrain-client agent` shows."""
         return agent_facts(self.agent_file)
 
-    def start(self, **environment: str) -> None:
-        """What the service manager does."""
+    def start(self, most_bytes: int | None = None, **environment: str) -> None:
+        """What the service manager does. With `most_bytes` no file can grow beyond that, as on a full disk."""
         self.log = (self.folder / "client.log").open("ab")
         command = [PROGRAMS / "tinytrain-client", "run", self.agent_file]
         variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        self.process = subprocess.Popen(
-            command, stdout=self.log, stderr=self.log, start_new_session=True, env=variables
-        )
+        limits = f"ulimit -f {most_bytes // 1024}; " if most_bytes else ""
+        shell = ["bash", "-c", limits + 'exec "$@"', "device", *map(str, command)]
+        self.process = subprocess.Popen(shell, stdout=self.log, stderr=self.log, start_new_session=True, env=variables)
 
     def logs(self) -> str:
         """Everything that the device wrote for the person in front of it."""
         files = [self.folder / "client.log", *sorted((self.folder / "node" / "store").glob("*.log*"))]
         return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.exists())
 
-    def children(self, part: str) -> list[int]:
-        """Its processes with `part` in their command."""
-        mine = str(self.folder)
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace") if entry.name.isdigit() else ""
-            except OSError:
-                continue
-            if mine in command and part in command:
-                found.append(int(entry.name))
-        return found
+    def node_pid(self) -> int | None:
+        """The process that holds the connection, below its supervisor."""
+        assert self.process
+        tasks = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        children = tasks.read_text().split() if tasks.exists() else []
+        return int(children[0]) if children else None
 
     def close(self) -> None:
         if self.process and self.process.poll() is None:

@@ -1,6 +1,6 @@
 """An operator and a fleet on loopback: real processes, real certificates, nginx in front, a network for each device."""
 
-import time
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -42,8 +42,6 @@ class Operator:
         return call("tinytrain-server", *words, env=self._environment())
 
     def _environment(self) -> dict[str, str]:
-        import os
-
         return {**os.environ, "TINYTRAIN_FLEET": str(self.folder)}
 
     def set_up(self) -> None:
@@ -155,8 +153,5 @@ def running_fleet(folder: Path, nodes: Mapping[str, Mapping[int, str]]) -> Itera
             device = operator.add_node(name, hosted)
             running.callback(device.close)
             device.start()
+        wait_for("a controller", operator.server.beat)
         yield operator
-
-
-def now() -> float:
-    return time.time()

@@ -9,8 +9,8 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from server import pki
 from server.fleet.config import FleetConfig, load_fleet_config
+from server.pki import folder as pki
 from tests.releases import trust_of
 
 ADDRESS = "fleet.example.org:443"

@@ -14,19 +14,18 @@ from typing import IO, TypeVar
 
 import yaml
 
-from server import pki
-from server.controller_run import Beat, controller_process, last_beat
 from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.database import Database
-from server.processes import Identity, noted
-from server.proxy import ProxySettings, make_folders, render
+from server.pki import folder as pki
+from server.running.controller_run import Beat, controller_process, last_beat
+from server.running.processes import Identity, noted
+from server.running.proxy import ProxySettings, make_folders, render
 from tests.releases import trust_of
 
 PATIENCE_S = 60.0
 PROGRAMS = Path(sys.executable).parent
 HAS_FLOWER = (PROGRAMS / "flower-superlink").exists()
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
-_UP = "import sys; from server.up_cli import up_command; import typer; typer.run(up_command)"
 Found = TypeVar("Found")
 
 
@@ -66,7 +65,7 @@ class Server:
         self.process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-c", _UP, "--fleet", str(self.config.folder)]
+        command = [PROGRAMS / "tinytrain-server", "up", "--fleet", self.config.folder]
         return subprocess.Popen(command, stdout=self.output, stderr=self.output, start_new_session=True)
 
     def revive(self) -> None:

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from server.backbone_cli import app
-from server.evaluation import labelled
-from server.manifest import ImportedManifest, read_manifest
-from server.training import load_training_settings
+from server.backbones.cli import app
+from server.backbones.evaluation import labelled
+from server.backbones.manifest import ImportedManifest, read_manifest
+from server.backbones.training import load_training_settings
 from tests.conftest import random_backbone
 from tests.core.test_published import CLASSES, folded_state
 from tinytrain_core.backbones.published import read_published

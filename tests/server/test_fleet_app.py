@@ -11,8 +11,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRec
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run, RunNotRunningException
 
-from server import fleet_app
-from server.fleet_app import GridLink
+from server.running import fleet_app
+from server.running.fleet_app import GridLink
 from tinytrain_core import wire
 from tinytrain_core.orders import QUERY_SYNC, Answer, NodeStatus, SyncRequest, parse_answer
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from server.fleet.report_devices import age_text
-from server.fleet_cli import app
+from server.fleet.reports.cli import app
+from server.fleet.reports.devices import age_text
 from tests.server.fleet_store import add_node, add_report, add_rollout, failed, good, make_fleet, opened
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import NodeState

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.fleet.figures import By, Figures, fleet_figures
-from server.fleet.report_rows import StoredReport
-from server.fleet.report_table import report_csv, report_json
+from server.fleet.reports.figures import By, Figures, fleet_figures
+from server.fleet.reports.rows import StoredReport
+from server.fleet.reports.table import report_csv, report_json
 from tests.server.fleet_store import NOW_S, failed, good
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome, PersonalisationReport

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from server.fleet.report_privacy import account, multiplier_for
-from server.fleet_cli import app
+from server.fleet.reports.cli import app
+from server.fleet.reports.privacy import account, multiplier_for
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.privacy import MAX_MULTIPLIER, MIN_MULTIPLIER, epsilon_spent, gain_half_width
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from server.fleet_cli import app
+from server.fleet.reports.cli import app
 from tests.server.fleet_store import DAY_S, NOW_S, add_report, add_rollout, failed, good, make_fleet, opened
 from tinytrain_core.errors import ConfigurationError, StorageError
 

@@ -10,8 +10,8 @@ import pytest
 from server.fleet.config import FleetConfig
 from server.fleet.database import Database
 from server.fleet.nodes import Node, find_node, nodes, registered, remove_node
-from server.node_adding import add_nodes
-from server.node_list import NewNode, new_node
+from server.nodes.adding import add_nodes
+from server.nodes.listing import NewNode, new_node
 from tests.disk import full_for
 from tests.releases import trust_of
 from tests.server.fleet_folders import ADDRESS, make_fleet

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server import node_cli
 from server.fleet.config import FleetConfig
 from server.fleet.database import Database
 from server.fleet.nodes import Node, registered, seen
-from server.registration import outstanding
-from server.superlink_session import UNREGISTERED, Listed, dialled, write_connection
+from server.nodes import cli as node_cli
+from server.nodes.registration import outstanding
+from server.nodes.superlink_session import UNREGISTERED, Listed, dialled, write_connection
 from tests.server.fleet_folders import call, make_fleet, printed
 from tinytrain_core.enrolment import read_enrolment
 from tinytrain_core.errors import ConfigurationError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from server.fleet.nodes import HostedDevice
-from server.node_list import MOST_SHOWN, NewNode, new_node, parse_device, read_nodes
+from server.nodes.listing import MOST_SHOWN, NewNode, new_node, parse_device, read_nodes
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.node_key import make_key, public_of
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from server import node_cli
 from server.fleet.config import FleetConfig
 from server.fleet.database import Database
 from server.fleet.nodes import HostedDevice, Node, add_node, find_node, nodes, registered, remove_node
-from server.registration import pending, reachable, reconcile
-from server.superlink_session import Listed, RefusedError, SuperLinkSession, write_connection
+from server.nodes import cli as node_cli
+from server.nodes.registration import pending, reachable, reconcile
+from server.nodes.superlink_session import Listed, RefusedError, SuperLinkSession, write_connection
 from tests.server.fleet_folders import call, make_fleet, printed
 from tinytrain_core.enrolment import read_enrolment
 from tinytrain_core.errors import FleetError

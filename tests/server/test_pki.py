@@ -8,10 +8,11 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from server import pki, pki_cli
-from server.certificates import hosts
 from server.fleet.config import FleetConfig
-from server.pki_health import DAY_S, files, warnings
+from server.pki import cli as pki_cli
+from server.pki import folder as pki
+from server.pki.certificates import hosts
+from server.pki.health import DAY_S, files, warnings
 from tests.server.fleet_folders import call, make_fleet, printed
 from tinytrain_core.errors import ConfigurationError
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from server import pki
 from server.fleet.config import FleetConfig
-from server.pki_health import DAY_S
+from server.pki import folder as pki
+from server.pki.health import DAY_S
 from tests.server.fleet_folders import make_fleet
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from server import processes
-from server.logs import close_log, open_log, parse_line, turn_over
-from server.service import LONGEST_PAUSE_S, STEADY_S, Pauses, Service, run_program
+from server.running import processes
+from server.running.logs import close_log, open_log, parse_line, turn_over
+from server.running.service import LONGEST_PAUSE_S, STEADY_S, Pauses, Service, run_program
 from tests.server.running import wait_for
 from tinytrain_core.errors import FleetError
 
@@ -26,7 +26,7 @@ STUBBORN = [
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from server.processes import launch
+from server.running.processes import launch
 child = launch({command!r}, os.environ, Path("."))
 print(child.pid, flush=True)
 time.sleep(600)

@@ -19,12 +19,12 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode import node_auth_http_interceptor as signing
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from server import pki
 from server.fleet.config import FleetConfig
 from server.fleet.database import Database
 from server.fleet.nodes import Node, add_node, find_node
-from server.flower_programs import is_healthy
-from server.proxy import ProxySettings, render
+from server.pki import folder as pki
+from server.running.flower_programs import is_healthy
+from server.running.proxy import ProxySettings, render
 from tests.server.running import (
     HAS_FLOWER,
     NGINX,

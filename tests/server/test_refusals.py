@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.logs import parse_line
-from server.refusals import QUIET_S, Refusal, Told, from_proxy, from_proxy_error, from_superlink
-from server.tail import Tail
+from server.running.logs import parse_line
+from server.running.refusals import QUIET_S, Refusal, Told, from_proxy, from_proxy_error, from_superlink
+from server.running.tail import Tail
 from tinytrain_core.node_key import make_key, public_of, public_pem
 
 PEM = public_pem(public_of(make_key())).decode()

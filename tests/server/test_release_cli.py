@@ -8,15 +8,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from server import release_cli
 from server.fleet.config import FleetConfig, load_fleet_config
-from server.fleet_init import server_yaml
+from server.fleet.init import server_yaml
+from server.releases import cli as release_cli
 from server.releases.registry import Registry, load_trust
 from tests.releases import trust_of
 from tinytrain_core.backbones.weights import shipped_path
 from tinytrain_core.errors import ConfigurationError, ManifestError, ReleaseError, SignatureError, TinyTrainError
 
-RUN = "from server.release_cli import app; from tinytrain_core.console import run_cli; run_cli(app, 'tinytrain-server')"
+RUN = (
+    "from server.releases.cli import app; from tinytrain_core.console import run_cli; run_cli(app, 'tinytrain-server')"
+)
 
 
 def call(*arguments: str | Path, answer: str = "", code: int = 0) -> str:

@@ -9,7 +9,7 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from server.fleet.config import FleetConfig, load_fleet_config
-from server.fleet_init import init_command
+from server.fleet.init import init_command
 from server.releases.keys import PASSPHRASE_VARIABLE, is_exposed, make_key, private_key, public_key, public_path
 from server.releases.trust import add_keys, load_trust, remove_key
 from tests.releases import key

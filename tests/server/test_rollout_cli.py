@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from server.rollout_cli import app
+from server.fleet.rollout.cli import app
 from tests.server.fleet_run import FleetRun
 from tests.server.honest_fleet import worse
 from tinytrain_core.errors import ConfigurationError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from server.scalars import Scalars
+from server.backbones.scalars import Scalars
 from tinytrain_core.errors import StorageError
 
 PHASE = "1-supervised"

@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
+from server.backbones.manifest import Accuracy, TrainedManifest, read_manifest
+from server.backbones.training import load_training_settings, meta_train
 from server.cli import main
-from server.manifest import Accuracy, TrainedManifest, read_manifest
-from server.training import load_training_settings, meta_train
 from tests.conftest import random_backbone
 from tests.training import EPISODIC, SHORT, Stopped, contents, ignore, run_keys, settings_of, stop_at
 from tinytrain_core.backbones.spec import load_spec

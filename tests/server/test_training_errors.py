@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from server.training import meta_train
+from server.backbones.training import meta_train
 from tests.disk import full_for
 from tests.training import EPISODIC, SUPERVISED, Stopped, contents, ignore, settings_of, stop_at
 from tinytrain_core.errors import (

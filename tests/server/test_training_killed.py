@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from server.training import load_training_settings, meta_train
+from server.backbones.training import load_training_settings, meta_train
 from tests.training import EPISODIC, SUPERVISED, ignore, run_keys
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and limits")

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from server.training import load_training_settings
+from server.backbones.training import load_training_settings
 from tests.training import EPISODIC, SUPERVISED, run_keys
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.meta_training.pipeline import training_device

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from server import server_check
 from server.cli import app
 from server.fleet.config import load_fleet_config
-from server.server_status import duration
+from server.running import check as server_check
+from server.running.status import duration
 from tests.server.fleet_folders import call, printed
 from tests.server.running import HAS_FLOWER, fleet_on_loopback
 from tinytrain_core.errors import ConfigurationError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.controller_run import SERVERAPP
-from server.processes import command_line
+from server.running.controller_run import SERVERAPP
+from server.running.processes import command_line
 from tests.server.running import HAS_FLOWER, Server, fleet_on_loopback, running_server, wait_for
 
 pytestmark = pytest.mark.skipif(not HAS_FLOWER, reason="needs Flower's programs beside Python")

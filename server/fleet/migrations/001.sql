@@ -29,6 +29,9 @@ CREATE TABLE rollouts (
     started_s REAL NOT NULL,
     ended_s REAL
 );
+-- Numbers begin at the minute in which the database is made, so that those of one that was lost do not come again:
+-- devices do not carry out an order that they have seen.
+INSERT INTO sqlite_sequence (name, seq) VALUES ('rollouts', CAST(strftime('%s', 'now') AS INTEGER) / 60);
 
 CREATE TABLE rollout_nodes (             -- what the state machine knows of each node
     rollout INTEGER NOT NULL REFERENCES rollouts (id),

@@ -1,0 +1,1 @@
+"""What a device does about its orders: state, conditions, work, reports."""

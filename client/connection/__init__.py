@@ -1,0 +1,1 @@
+"""A node's connection to its server, and the loop around it."""

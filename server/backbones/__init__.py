@@ -1,0 +1,1 @@
+"""Backbones: meta-training runs, imports, manifests, model cards, evaluation."""

@@ -1,0 +1,1 @@
+"""What devices reported, as figures: groups, cohorts, pages."""

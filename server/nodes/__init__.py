@@ -1,0 +1,1 @@
+"""Nodes: adding them, and keeping the SuperLink's list like ours."""

@@ -1,0 +1,1 @@
+"""The fleet's certificates: its authority and its server's."""

@@ -1,0 +1,1 @@
+"""The server's processes: started, watched, logged, with a proxy in front."""

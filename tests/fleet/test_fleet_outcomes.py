@@ -1,0 +1,150 @@
+"""Devices that cannot do what they are told, and one that lies: each is a recorded outcome, and none a crash loop."""
+
+import math
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flwr.app import Message, MetricRecord, RecordDict
+
+from client.connection.identity import load_identity
+from client.connection.messages import OfflineError, RefusedError
+from client.connection.node import Link
+from server.fleet.database import Database
+from tests.fleet.devices import QUICK, Device
+from tests.fleet.folders import LABEL
+from tests.fleet.operations import Operator, running_fleet
+from tests.server.running import HAS_FLOWER, NGINX, wait_for
+from tinytrain_core.errors import ErrorCode
+from tinytrain_core.orders import Answer, NodeStatus
+from tinytrain_core.report import Outcome
+
+pytestmark = [
+    pytest.mark.skipif(not HAS_FLOWER, reason="needs Flower's programs beside Python"),
+    pytest.mark.skipif(NGINX is None, reason="needs nginx, as from Debian's nginx-light"),
+]
+SMALL_BYTES = 2_000_000  # of memory
+NO_DATA, ONE_CLASS, TINY, FINE = 11, 12, 13, 14
+FULL, LIAR = 21, 31
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    with running_fleet(tmp_path_factory.mktemp("odd"), {}) as fleet:
+        yield fleet
+
+
+def test_devices_that_cannot_report_that_they_cannot(operator: Operator) -> None:
+    hosted = dict.fromkeys((NO_DATA, ONE_CLASS, TINY, FINE), "pi_4")
+    gateway = operator.add_node("odd-1", hosted)
+    (gateway.folder / "empty").mkdir()
+    one = gateway.folder / f"images-{ONE_CLASS}"
+    single = gateway.folder / "single"
+    single.mkdir()
+    (one / f"{LABEL}-0").rename(single / f"{LABEL}-0")
+    gateway.devices(
+        {
+            NO_DATA: {"data": str(gateway.folder / "empty")},
+            ONE_CLASS: {"data": str(single)},
+            TINY: {**QUICK, "memory_bytes": SMALL_BYTES},
+        }
+    )
+    full = operator.add_node("full-1", {FULL: "pi_4"})
+    gateway.start()
+    full.start(most_bytes=400 * 1024)  # the backbone has 945 kB
+    try:
+        gates = {"min_reports": 1, "max_share_failed": None, "min_gain_lower_bound": None, "max_share_worse": None}
+        operator.roll_out("odd", 1, rollback="none", gates=gates, retries=0, deadline_s=60)
+        operator.wait("odd", "completed")
+        found = {report["device"]: report for report in operator.reports("odd")}
+        assert found[NO_DATA]["error"] == ErrorCode.NO_IMAGES
+        assert found[ONE_CLASS]["error"] == ErrorCode.TOO_FEW_CLASSES
+        assert found[TINY]["outcome"] in (Outcome.ADAPTED, Outcome.KEPT_BASE, Outcome.CANNOT_AFFORD)
+        assert found[FINE]["outcome"] in (Outcome.ADAPTED, Outcome.KEPT_BASE)
+        refused = operator.fleet("fleet", "refusals")
+        assert any(row["node"] == "full-1" and "STORAGE" in str(row).upper() for row in refused), refused
+        assert "File too large" in full.logs() or "No space left" in full.logs()
+        assert full.facts()["restarts"] == gateway.facts()["restarts"] == 0
+    finally:
+        for device in (gateway, full):
+            operator.devices.pop(device.folder.name)
+            device.close()
+            operator.server_command("node", "remove", device.folder.name)
+
+
+def crafted(kind: str) -> RecordDict:
+    """What a lying node sends."""
+    status = MetricRecord(NodeStatus(devices=1).model_dump())
+    if kind == "nan":
+        status["clock"] = math.nan
+        return RecordDict({"status": status})
+    if kind == "oversized":
+        return RecordDict({"status": status, "more": MetricRecord({"weights": [0.5] * 20_000})})
+    return RecordDict({"status": MetricRecord({"anything": 1})})
+
+
+class Liar:
+    """A machine with a good key that answers every message with something that is not an answer."""
+
+    def __init__(self, device: Device, lies: list[str]) -> None:
+        host, port = device.config.address
+        self.link = Link(f"{host}:{port}", device.config.ca, load_identity(device.config.key))
+        self.lies, self.told = lies, 0
+        self.stop = threading.Event()
+
+    def run(self, patch: pytest.MonkeyPatch) -> None:
+        """Until it is stopped."""
+
+        def reply(message: Message, _: Answer) -> Message:
+            made = Message(crafted(self.lies[self.told % len(self.lies)]), reply_to=message)
+            made.metadata.__dict__["_message_id"] = made.object_id
+            return made
+
+        patch.setattr("client.connection.node.reply_to", reply)
+        opened = False
+        while not self.stop.wait(0.3):
+            try:
+                if not opened:
+                    self.link.open(None)
+                    opened = True
+                if incoming := self.link.receive():
+                    self.link.reply(incoming, Answer(status=NodeStatus()))
+                    self.told += 1
+            except (OfflineError, RefusedError):
+                continue
+        self.link.close()
+
+
+@pytest.mark.usefixtures("flower_identity")
+def test_a_node_that_lies_is_refused_and_counts_as_failed(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = operator.add_node("liar-1", {LIAR: "pi_4"})
+    liar = Liar(device, ["nan", "oversized", "malformed"])
+    thread = threading.Thread(target=liar.run, args=(monkeypatch,))
+    thread.start()
+    try:
+        operator.roll_out("lies", 1, rollback="none", retries=1, deadline_s=90)
+        operator.wait("lies", "halted")
+        refused = [row for row in operator.fleet("fleet", "refusals") if row["node"] == "liar-1"]
+        assert len(refused) >= 2, refused
+        assert operator.reports("lies") == []
+        with Database(operator.config.database) as database:
+            assert {row["error"] for row in database.rows("SELECT error FROM refusals WHERE node = 'liar-1'")} == {
+                int(ErrorCode.EGRESS)
+            }
+        wait_for("three kinds of lies", lambda: liar.told >= len(liar.lies), 60)
+    finally:
+        liar.stop.set()
+        thread.join(timeout=30)
+        operator.devices.pop("liar-1")
+        device.close()
+
+
+def test_the_commands_of_an_operator_say_what_happened(operator: Operator, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    operator.server_command("fleet", "report", "--html", page)
+    text = page.read_text(encoding="utf-8")
+    assert LABEL not in text
+    rows = operator.fleet("fleet", "devices")
+    assert {row["node"] for row in rows} >= {"liar-1"}
+    assert operator.server_command("status")
