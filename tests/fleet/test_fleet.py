@@ -1,29 +1,11 @@
-"""One fleet, end to end: real processes over TLS on loopback, nginx in front, six nodes with eight unequal devices.
+"""One fleet, end to end: real processes over TLS on loopback, nginx in front, six nodes with eight unequal devices."""
 
-The tests are one run in the order in which they stand.
-"""
-
-from collections.abc import Iterator
-
-import pytest
-
-from tests.fleet.operations import NODES, Operator, running_fleet
-from tests.server.running import HAS_FLOWER, NGINX
+from tests.fleet.operations import NODES, Operator
 from tinytrain_core.report import Outcome
 
-pytestmark = [
-    pytest.mark.skipif(not HAS_FLOWER, reason="needs Flower's programs beside Python"),
-    pytest.mark.skipif(NGINX is None, reason="needs nginx, as from Debian's nginx-light"),
-]
 DEVICES = [number for hosted in NODES.values() for number in hosted]
 BACKBONE_BYTES = 900_000
 MOST_BYTES_AGAIN = 30_000  # down, to a node that holds the backbone
-
-
-@pytest.fixture(scope="module")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    with running_fleet(tmp_path_factory.mktemp("operated"), NODES) as fleet:
-        yield fleet
 
 
 def test_every_device_receives_the_release_personalises_and_reports(operator: Operator) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,25 +13,16 @@ from client.connection.node import Link
 from server.fleet.database import Database
 from tests.fleet.devices import QUICK, Device
 from tests.fleet.folders import LABEL
-from tests.fleet.operations import Operator, running_fleet
-from tests.server.running import HAS_FLOWER, NGINX, wait_for
+from tests.fleet.operations import Operator
+from tests.server.running import wait_for
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import Answer, NodeStatus
 from tinytrain_core.report import Outcome
 
-pytestmark = [
-    pytest.mark.skipif(not HAS_FLOWER, reason="needs Flower's programs beside Python"),
-    pytest.mark.skipif(NGINX is None, reason="needs nginx, as from Debian's nginx-light"),
-]
 SMALL_BYTES = 2_000_000  # of memory
 NO_DATA, ONE_CLASS, TINY, FINE = 11, 12, 13, 14
+ODD = {"names": ["odd-1", "full-1"]}
 FULL, LIAR = 21, 31
-
-
-@pytest.fixture(scope="module")
-def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    with running_fleet(tmp_path_factory.mktemp("odd"), {}) as fleet:
-        yield fleet
 
 
 def test_devices_that_cannot_report_that_they_cannot(operator: Operator) -> None:
@@ -55,7 +45,7 @@ def test_devices_that_cannot_report_that_they_cannot(operator: Operator) -> None
     full.start(most_bytes=400 * 1024)  # the backbone has 945 kB
     try:
         gates = {"min_reports": 1, "max_share_failed": None, "min_gain_lower_bound": None, "max_share_worse": None}
-        operator.roll_out("odd", 1, rollback="none", gates=gates, retries=0, deadline_s=60)
+        operator.roll_out("odd", 1, rollback="none", gates=gates, retries=0, deadline_s=60, target=ODD)
         operator.wait("odd", "completed")
         found = {report["device"]: report for report in operator.reports("odd")}
         assert found[NO_DATA]["error"] == ErrorCode.NO_IMAGES
@@ -123,7 +113,7 @@ def test_a_node_that_lies_is_refused_and_counts_as_failed(operator: Operator, mo
     thread = threading.Thread(target=liar.run, args=(monkeypatch,))
     thread.start()
     try:
-        operator.roll_out("lies", 1, rollback="none", retries=1, deadline_s=90)
+        operator.roll_out("lies", 1, rollback="none", retries=1, deadline_s=90, target={"names": ["liar-1"]})
         operator.wait("lies", "halted")
         refused = [row for row in operator.fleet("fleet", "refusals") if row["node"] == "liar-1"]
         assert len(refused) >= 2, refused
