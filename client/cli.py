@@ -13,8 +13,8 @@ _COMMANDS = {
     "status": "client.device_cli:status",
     "key": "client.enrolment.cli:key_command",
     "enrol": "client.enrolment.cli:enrol_command",
-    "run": "client.supervision.run_commands:run_command",
-    "agent": "client.supervision.run_commands:agent_command",
+    "run": "client.supervision.cli:run_command",
+    "agent": "client.supervision.cli:agent_command",
 }
 app = typer.Typer(
     cls=lazy_commands(_COMMANDS),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from client.config import DeviceConfig, load_node_config
+from client.config import DeviceConfig, NodeConfig, load_node_config
 from client.personaliser import device_budget, personalise_node, run_device
 from client.private_data import device_source
 from client.store import Store
@@ -30,6 +31,7 @@ from tinytrain_core.engine.settings import (
     TrainingSettings,
 )
 from tinytrain_core.errors import BudgetError, ConfigurationError, DataError, StorageError, TinyTrainError
+from tinytrain_core.files import InUseError, exclusive
 from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.selection.methods import METHODS, method_by_name
 from tinytrain_core.wire import PersonaliseRequest
@@ -121,13 +123,27 @@ def plan(
     raise typer.Exit(failed)
 
 
-def _personalise(config: Path, request: PersonaliseRequest, data: bytes) -> Iterator[PersonalisationReport]:
+def _personalise(node: NodeConfig, request: PersonaliseRequest, data: bytes) -> Iterator[PersonalisationReport]:
     """One device after the other, with a progress bar in a terminal."""
-    node, console = load_node_config(config), Console(stderr=True)
+    console = Console(stderr=True)
     for device in track(
         node.devices, "personalising", console=console, disable=not console.is_terminal, transient=True
     ):
         yield from personalise_node(node.model_copy(update={"devices": (device,)}), request, data)
+
+
+@contextmanager
+def _alone(store: Path) -> Iterator[None]:
+    """Nobody else at work in a store: what a node reports is about the deltas that it made itself.
+
+    Raises:
+        StorageError: a node runs there, or nothing can be written.
+    """
+    try:
+        with exclusive(store):
+            yield
+    except InUseError:
+        raise StorageError(f"a node is at work in {store}; stop it first, or give node.yaml another store") from None
 
 
 def _exit_code(reports: list[PersonalisationReport]) -> int:
@@ -156,14 +172,16 @@ def personalise(
 ) -> None:
     """Personalise on every device of the node, keep what helps, and print the reports.
 
-    The exit code is 0, or that of the first device's error.
+    The exit code is 0, or that of the first device's error. A node that runs has its store to itself: stop it first.
 
     Example: tinytrain-client personalise node.yaml --format json
     """
     data = read_bytes(backbone)
     from_bytes(data)  # a damaged file is one error here, not a failure of every device
     request = _request(data, method, steps, learning_rate, optimiser, views, precision, seed)
-    reports = list(_personalise(config, request, data))
+    node = load_node_config(config)
+    with _alone(node.store):
+        reports = list(_personalise(node, request, data))
     show_reports(reports, style)
     raise typer.Exit(_exit_code(reports))
 

@@ -1,8 +1,9 @@
 """A device's memory: backbones by digest, and the current delta of each device.
 
 Whatever is read is checked against the SHA-256 that it is filed under; a damaged file counts as not held, and
-is fetched or made again. A write is seen whole or not at all, also after a power cut. One process writes to a
-store at a time, because a node handles one message at a time.
+is fetched or made again. A write is seen whole or not at all, also after a power cut. A node holds its store's lock
+(`files.exclusive`) as long as it runs, and `tinytrain-client personalise` while it works, so that a device's delta and
+the report on it belong together.
 """
 
 from collections.abc import Collection
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import BackboneError, StorageError
-from tinytrain_core.files import write_file
+from tinytrain_core.files import remove_partials, write_file
 
 _DIGEST_BYTES = 64  # hexadecimal SHA-256 in front of a delta
 
@@ -71,9 +72,10 @@ class Store:
     def prune(self, keep: Collection[str]) -> None:
         """Remove backbones and deltas of digests that are not in `keep`, and what a power cut left half written."""
         try:
-            for file in (*self.folder.glob("backbones/*"), *self.folder.glob("deltas/*/*")):
-                if file.name.startswith(".") or file.stem not in keep:
-                    file.unlink(missing_ok=True)
+            files = [*self.folder.glob("backbones/*"), *self.folder.glob("deltas/*/*")]
+            remove_partials(file for file in files if file.name.startswith("."))
+            for file in (file for file in files if not file.name.startswith(".") and file.stem not in keep):
+                file.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"cannot remove old files below {self.folder}: {error.strerror}") from error
 

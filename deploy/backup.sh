@@ -10,6 +10,7 @@ fleet="${1:?the folder of the fleet}"
 archive="${2:?the archive to write}"
 python="${PYTHON:-/opt/tinytrain/bin/python}"
 umask 077
+[ -f "$fleet/server.yaml" ] || { echo "there is no fleet in $fleet" >&2; exit 2; }
 copy="$(mktemp -d)"
 trap 'rm -rf "$copy"' EXIT
 
@@ -17,11 +18,15 @@ mkdir "$copy/state"
 for name in server.yaml trust.json pki releases nginx.conf; do
     [ ! -e "$fleet/$name" ] || cp -a "$fleet/$name" "$copy/$name"
 done
-"$python" - "$fleet/state/fleet.sqlite" "$copy/state/fleet.sqlite" << 'END'
+database="$fleet/state/fleet.sqlite"
+[ -e "$database" ] || echo "the fleet has no database yet: nodes, rollouts and reports are not in the archive" >&2
+[ ! -e "$database" ] || "$python" - "$database" "$copy/state/fleet.sqlite" << 'END'
 import sqlite3
 import sys
+from pathlib import Path
 
-source, target = (sqlite3.connect(file) for file in sys.argv[1:])
+source = sqlite3.connect(Path(sys.argv[1]).resolve().as_uri() + "?mode=ro", uri=True)
+target = sqlite3.connect(sys.argv[2])
 source.backup(target)
 (found,) = target.execute("PRAGMA integrity_check").fetchone()
 sys.exit(None if found == "ok" else f"the copy of the database is damaged: {found}")

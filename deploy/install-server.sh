@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the server of a fleet on Debian: a user, a virtual environment, nginx and two systemd units.
+# Install the server of a fleet on Debian: a user, a virtual environment, nginx, systemd units, and the fleet's folder.
 #
 #   sudo deploy/install-server.sh /srv/fleet fleet.example.org:443
 #
@@ -11,21 +11,33 @@ here="$(cd "$(dirname "$0")/.." && pwd)"
 source="${TINYTRAIN_SOURCE:-$here}"
 home=/opt/tinytrain
 units="${UNITS:-/etc/systemd/system}"
+export PATH="$PATH:/usr/sbin:/sbin"
 
-command -v nginx > /dev/null || [ -x /usr/sbin/nginx ] || apt-get install -y nginx-light
+lacking=()
+python3 -c 'import ensurepip' 2> /dev/null || lacking+=(python3-venv)
+command -v nginx > /dev/null || lacking+=(nginx-light)
+if [ "${#lacking[@]}" -gt 0 ]; then
+    apt-get update -q
+    apt-get install -y -q "${lacking[@]}"
+fi
+# Debian starts an nginx of its own, for a site at port 80; the fleet's has its own unit and configuration.
+[[ "${lacking[*]}" != *nginx* ]] || systemctl disable --now nginx
 id -u tinytrain > /dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin tinytrain
 
 [ -x "$home/bin/python" ] || python3 -m venv "$home"
 "$home/bin/pip" install -q -c "$here/constraints.txt" "$source[server]"
+sed "s#/srv/fleet#$fleet#g" "$here/deploy/tinytrain-server" > /usr/local/bin/tinytrain-server
+chmod 0755 /usr/local/bin/tinytrain-server
 
-install -d -o tinytrain -g tinytrain -m 0700 "$fleet"
-as_owner() { runuser -u tinytrain -- "$home/bin/tinytrain-server" "$@"; }
-[ -e "$fleet/server.yaml" ] || as_owner init "$fleet" --address "$address"
-[ -e "$fleet/pki/ca.crt" ] || as_owner pki init --fleet "$fleet"
-as_owner nginx-conf --fleet "$fleet" --out "$fleet/nginx.conf"
+install -d -o tinytrain -g tinytrain -m 0700 "$fleet" "$fleet/state" "$fleet/releases"
+cd "$fleet"
+[ -e "$fleet/server.yaml" ] || tinytrain-server init "$fleet" --address "$address"
+[ -e "$fleet/pki/ca.crt" ] || tinytrain-server pki init
+tinytrain-server nginx-conf --out "$fleet/nginx.conf"
 
-for unit in tinytrain-server tinytrain-proxy; do
-    sed "s#/srv/fleet#$fleet#g" "$here/deploy/systemd/$unit.service" > "$units/$unit.service"
+for unit in tinytrain-server.service tinytrain-proxy.service tinytrain-logs.service tinytrain-logs.timer; do
+    sed "s#/srv/fleet#$fleet#g" "$here/deploy/systemd/$unit" > "$units/$unit"
 done
 systemctl daemon-reload
-echo "Next: release keygen and trust, then: systemctl enable --now tinytrain-server tinytrain-proxy"
+systemctl enable --now tinytrain-logs.timer
+echo "Next: docs/operations.md from step 3 on, in $fleet"

@@ -15,8 +15,10 @@ ALLOWED = {
 }
 FLOWER = {
     "client/app.py",
+    "client/connection/calls.py",
+    "client/connection/contents.py",
     "client/connection/fleet_messages.py",
-    "client/connection/node.py",
+    "client/connection/link.py",
     "server/app.py",
     "server/running/fleet_app.py",
     "server/nodes/superlink_control.py",

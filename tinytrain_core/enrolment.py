@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from cryptography import x509
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tinytrain_core.addresses import HostPort
 from tinytrain_core.configuration import parse_settings
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.files import write_file
@@ -26,7 +27,6 @@ _CHECKSUM = "checksum"
 
 NodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 DeviceNumber = Annotated[int, Field(ge=1, lt=2**31)]
-HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
 
 class _Model(BaseModel):

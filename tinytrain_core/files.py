@@ -1,14 +1,22 @@
 """Files that are either whole or not there, also after a power cut, and folders that one process has."""
 
 import fcntl
+import glob
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from tinytrain_core.errors import StorageError
+
+_NUMBERS = count(1)  # of this process's partial files
+
+
+class InUseError(StorageError):
+    """Another process has a folder."""
 
 
 def _flush_folder(folder: Path) -> None:
@@ -22,9 +30,52 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _locked(file: Path, flags: int, wait: bool, mode: int = 0o666) -> int | None:
+    """A descriptor of `file`, locked; None where another process has it locked, or has just removed it."""
+    descriptor = os.open(file, flags, mode)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+    except OSError as error:
+        if wait and not isinstance(error, BlockingIOError):
+            return descriptor  # a file system without locks: then nothing is taken for stale either
+    os.close(descriptor)
+    return None
+
+
+def remove_partials(files: Iterable[Path]) -> None:
+    """Remove what processes that have died left half written; what one is writing is locked and stays.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for file in files:
+        try:
+            descriptor = _locked(file, os.O_RDWR, wait=False)
+        except FileNotFoundError:
+            continue
+        if descriptor is not None:
+            try:
+                file.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+
+
+def _partial(file: Path, mode: int) -> tuple[Path, int]:
+    """A new file beside `file`, of this process alone, and its descriptor."""
+    while True:
+        partial = file.with_name(f".{file.name}.{os.getpid()}-{next(_NUMBERS)}.partial")
+        with suppress(FileExistsError):  # of a process that had this number before
+            if (found := _locked(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, wait=True, mode=mode)) is not None:
+                return partial, found
+
+
 @contextmanager
 def replacing(file: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """A stream beside `file`, which takes its place when the block ends without an error.
+
+    Several processes may do so at once: one of their files is then in place, and whole.
 
     Args:
         mode: the file's permissions, less the process's umask; 0o600 for a secret.
@@ -32,15 +83,16 @@ def replacing(file: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be written; what was there before still is.
     """
-    partial = file.with_name(f".{file.name}.partial")
     file.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        remove_partials(file.parent.glob(f".{glob.escape(file.name)}.*partial"))
+    partial, descriptor = _partial(file, mode)
     try:
-        partial.unlink(missing_ok=True)
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(file)
+            partial.replace(file)  # while it is locked
         _flush_folder(file.parent)
     except BaseException:
         with suppress(OSError):
@@ -67,13 +119,14 @@ def _take(lock: TextIO, wait_s: float) -> None:
     """Lock a file, or wait for whoever has it.
 
     Raises:
-        OSError: somebody still has it after `wait_s` seconds.
+        BlockingIOError: somebody still has it after `wait_s` seconds.
+        OSError: it cannot be locked.
     """
     give_up = time.monotonic() + wait_s
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             if time.monotonic() >= give_up:
                 raise
         time.sleep(0.02)
@@ -87,7 +140,8 @@ def exclusive(folder: Path, wait_s: float = 0) -> Iterator[None]:
         wait_s: seconds to wait for another process that has it.
 
     Raises:
-        StorageError: another process has it, or it cannot be made.
+        InUseError: another process has it.
+        StorageError: it cannot be made, or nothing can be written there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +151,8 @@ def exclusive(folder: Path, wait_s: float = 0) -> Iterator[None]:
     with lock:
         try:
             _take(lock, wait_s)
-        except OSError:
-            raise StorageError(f"another process is at work in {folder}; wait for it, or give another place") from None
+        except BlockingIOError:
+            raise InUseError(f"another process is at work in {folder}; wait for it, or give another place") from None
+        except OSError as error:
+            raise StorageError(f"cannot lock {folder}: {error.strerror}; give another place") from error
         yield

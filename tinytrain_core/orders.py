@@ -8,7 +8,7 @@ their ids as received. So a report is delivered once, whoever is killed in betwe
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Annotated, Any, Literal
 
@@ -210,13 +210,3 @@ def parse_answer(records: Mapping[str, Mapping[str, Any]]) -> Answer:
         raise EgressError("not a valid status of a node") from None
     pairs = [(records[f"delivery-{n}"], records[report_record(n)]) for n in range(count)]
     return Answer(status=status, deliveries=tuple(_delivery(envelope, report) for envelope, report in pairs))
-
-
-def settings_json(request: PersonaliseRequest) -> str:
-    """A plain round's request as an order carries it."""
-    return request.model_dump_json()
-
-
-def unique_ids(deliveries: Sequence[Delivery]) -> list[int]:
-    """The ids of reports, to acknowledge them."""
-    return sorted({delivery.envelope.report_id for delivery in deliveries})

@@ -1,26 +1,27 @@
 """What a device does about a server's orders, as plain data: no connection, no torch, no threads.
 
-An order is checked (signatures, manifest, expiry and clock, this program's version, monotonic version, the file),
-its backbone is stored and the order written down, before it is answered. A device always has a backbone that works:
-the old one stays in use until the new one has been loaded by the process that personalises.
+Nothing that a disk does to it ends the process: what cannot be written is refused, and tried again.
 """
 
 import logging
 from pathlib import Path
 
+from client.agent.acceptance import DAY_S, Acceptance
 from client.agent.conditions import Conditions
 from client.agent.config import STATE_FILE, AgentConfig
-from client.agent.respondent import CLIENT, status_of
+from client.agent.database import DAMAGED
+from client.agent.opening import settle
+from client.agent.respondent import status_of
+from client.agent.retry import Retry
 from client.agent.runner import OrderRunner
 from client.agent.state import AgentState, Order
 from client.agent.work import Starter
 from client.config import NodeConfig
 from client.egress import check_answer
-from client.store import Store
 from tinytrain_core.configuration import read_yaml_file
-from tinytrain_core.errors import BackboneMissingError, ErrorCode, RequestError, StorageError, TinyTrainError
+from tinytrain_core.errors import ErrorCode, StorageError, TinyTrainError
 from tinytrain_core.orders import Answer, OrderRequest, SyncRequest
-from tinytrain_core.release import Manifest, Trust, check_file, parse_trust, verify
+from tinytrain_core.release import Trust, parse_trust
 from tinytrain_core.wire import PersonaliseRequest
 
 log = logging.getLogger(__name__)
@@ -54,9 +55,16 @@ class Agent:
         start: Starter,
         conditions: Conditions | None = None,
     ) -> None:
-        self._config, self._node, self._trust, self._state = config, node, trust, state
-        self._store = Store(node.store)
+        """Open the state to orders.
+
+        Raises:
+            StorageError: it holds what may not leave, and cannot be written.
+        """
+        self._config, self._node, self._state = config, node, state
         self._runner = OrderRunner(config, node, state, start, conditions or Conditions.of(config))
+        self._acceptance = Acceptance(config, node, trust, state, self._runner)
+        self._retry, self._warned_s = Retry(), 0.0
+        settle(state, config, node, trust)
 
     def order(self, request: OrderRequest, backbone: bytes | None, now_s: float) -> ErrorCode:
         """Take an order; the code says why it was refused, NONE that it is written down.
@@ -66,8 +74,7 @@ class Agent:
         """
         try:
             self._state.acknowledge(request.acknowledged)
-            if self._state.seen(request.rollout, request.attempt) is None:
-                self._accept(request, backbone, now_s)
+            self._acceptance.take(request, backbone, now_s)
         except TinyTrainError as error:
             log.error("order %d.%d is refused (%s): %s", request.rollout, request.attempt, error.code.name, error)
             return error.code
@@ -82,63 +89,30 @@ class Agent:
             return error.code
         return ErrorCode.NONE
 
-    def _accept(self, request: OrderRequest, backbone: bytes | None, now_s: float) -> None:
-        """Check an order, keep its backbone, write it down.
-
-        Raises:
-            TinyTrainError: it is refused, and nothing that was in use has changed.
-        """
-        standing = self._state.standing
-        manifest = verify(
-            request.manifest.encode(errors="replace"),
-            request.signature_map(),
-            self._trust,
-            now_s,
-            CLIENT,
-            standing.accepted.created,
-        )
-        accepted = standing.accept(manifest)
-        data = self._checked_file(request, manifest, backbone)
-        self._runner.stop()
-        self._make_room(manifest.digest)
-        if backbone is not None:
-            self._store.save_backbone(manifest.digest, data)
-        running = self._state.running()
-        left = self._runner.failures(running, ErrorCode.SUPERSEDED) if running and running.rollout else []
-        self._state.adopt(_order(request, manifest, now_s), accepted, left)
-        log.info("order %d.%d is accepted: release %d", request.rollout, request.attempt, manifest.version)
-
-    def _checked_file(self, request: OrderRequest, manifest: Manifest, backbone: bytes | None) -> bytes:
-        """The backbone of an order, sent or held.
-
-        Raises:
-            RequestError: the settings are about another backbone.
-            BackboneMissingError: it is neither here nor sent.
-            ManifestError: the file is not the one that was signed.
-        """
-        if request.request().digest != manifest.digest:
-            raise RequestError("the order's settings and its manifest name two backbones; one was meant")
-        data = backbone if backbone is not None else self._store.backbone(manifest.digest)
-        if data is None:
-            raise BackboneMissingError(f"the store does not hold {manifest.digest}, and none was sent")
-        check_file(manifest, data)
-        return data
-
-    def _make_room(self, target: str) -> None:
-        """Remove all releases but the one in use, the one that comes, and, until that is a new one, the one before."""
-        standing = self._state.standing
-        known = {standing.in_use.digest, standing.previous.digest, standing.accepted.digest} - {""}
-        keep = known if target in known else {standing.in_use.digest, target} - {""}
-        self._store.prune(keep | {target})
-        self._state.forget(keep | {target})
-
     def tick(self, now_s: float) -> None:
-        """Go on with what there is to do; a disk that is full is tried again."""
+        """Go on with what there is to do; a disk that is full is tried again, and a damaged state begun anew."""
+        if not self._retry.due(now_s):
+            return
         try:
+            if self._state.damaged:
+                self._runner.abandon()
+                self._state.begin_anew(self._state.standing, DAMAGED)
             self._runner.tick(now_s)
             self._work_alone(now_s)
+            self._warn_of_age(now_s)
         except StorageError as error:
-            log.error("%s", error)
+            if self._retry.failed(now_s):
+                log.error("%s", error)
+        else:
+            self._retry.worked()
+
+    def _warn_of_age(self, now_s: float) -> None:
+        """Say once a day that the release in use has expired: nobody has given a newer one."""
+        release = self._state.standing.in_use
+        if 0 < release.expires < now_s and abs(now_s - self._warned_s) >= DAY_S:
+            days = (now_s - release.expires) / DAY_S
+            log.warning("release %d is in use and expired %.0f days ago; no newer one has come", release.version, days)
+            self._warned_s = now_s
 
     def _work_alone(self, now_s: float) -> None:
         """Personalise once more by itself, with the release in use and the settings of the last order."""
@@ -168,37 +142,38 @@ class Agent:
         Args:
             digest: of a backbone that the server asks about; empty is none.
         """
-        status = status_of(self._node, self._state, refused, now_s)
-        held = bool(digest) and self._store.backbone(digest) is not None
-        status = status.model_copy(update={"holds_backbone": int(held), "state": int(self._runner.status)})
-        answer = Answer(status=status, deliveries=tuple(self._state.deliveries(ANSWERED_AT_ONCE)))
+        try:
+            answer = self._answer(digest, refused, now_s)
+        except StorageError as error:
+            log.error("%s", error)
+            return Answer(status=status_of(self._node, None, ErrorCode.STORAGE, now_s))
         return check_answer(answer, [device.number for device in self._node.devices])
+
+    def _answer(self, digest: str, refused: ErrorCode, now_s: float) -> Answer:
+        status = status_of(self._node, self._state, refused, now_s)
+        held = self._acceptance.held(digest) is not None
+        status = status.model_copy(update={"holds_backbone": int(held), "state": int(self._runner.status)})
+        return Answer(status=status, deliveries=tuple(self._state.deliveries(ANSWERED_AT_ONCE)))
 
     def news(self) -> bool:
         """Whether reports wait that should not wait any longer: the order has ended, or they fill an answer."""
-        pending = self._state.pending()
-        return pending >= ANSWERED_AT_ONCE or (pending > 0 and self._state.running() is None)
+        try:
+            pending = self._state.pending()
+            return pending >= ANSWERED_AT_ONCE or (pending > 0 and self._state.running() is None)
+        except StorageError:
+            return False
 
     def busy(self) -> bool:
-        """Whether there is an order, or a report that waits."""
-        return self._state.running() is not None or self._state.pending() > 0
+        """Whether there is an order, or a report that waits, as far as that can be read."""
+        try:
+            return self._state.running() is not None or self._state.pending() > 0
+        except StorageError:
+            return False
+
+    def working(self) -> bool:
+        """Whether a worker is there, at work or paused."""
+        return self._runner.working
 
     def stop(self) -> None:
         """End the worker; what it was at begins again the next time."""
         self._runner.stop()
-
-
-def _order(request: OrderRequest, manifest: Manifest, now_s: float) -> Order:
-    return Order(
-        rollout=request.rollout,
-        attempt=request.attempt,
-        version=manifest.version,
-        digest=manifest.digest,
-        manifest=request.manifest,
-        signatures=request.signatures,
-        settings=request.settings,
-        arrived_s=now_s,
-        valid_s=request.valid_s,
-        until_s=now_s + request.valid_s,
-        expires_s=float(manifest.expires),
-    )

@@ -76,7 +76,7 @@ class Conditions:
         batteries = [
             folder for folder, kind in kinds.items() if kind == "Battery" and _text(folder / "scope") != "Device"
         ]
-        if not mains + batteries or any(_text(folder / "online") == "1" for folder in mains):
+        if not batteries or any(_text(folder / "online") == "1" for folder in mains):
             return True
         if self.power.mains_only:
             return False

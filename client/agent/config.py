@@ -10,12 +10,13 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from client.agent.privacy import PrivacyConfig
+from tinytrain_core.addresses import HostPort, host_and_port
 from tinytrain_core.configuration import parse_settings, read_yaml_file
 
 WINDOW = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$")
-Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 Hours = Annotated[str, Field(pattern=WINDOW.pattern)]
 STATE_FILE = "agent.sqlite"
+MAX_ORDERS_PER_DAY = 200  # as many as are remembered
 
 
 class _Settings(BaseModel):
@@ -26,7 +27,7 @@ class PowerConfig(_Settings):
     """When there is power enough to personalise.
 
     Attributes:
-        mains_only: only while a mains supply is online; a device that shows no supply at all counts as on the mains.
+        mains_only: only while a mains supply is online; a device without a battery counts as on the mains.
         min_battery_percent: below this it waits, unless it is on the mains.
     """
 
@@ -58,6 +59,8 @@ class AgentConfig(_Settings):
         window: local times of day between which it may personalise, as 22:00-06:00; none is always.
         poll_s, idle_poll_s: seconds between two looks for messages, while there is something to do and otherwise.
         local_every_h: hours after which it personalises again by itself, server or not; 0 is never.
+        max_orders_per_day: of a release that it has accepted before; the settings of an order are not signed, so that
+            a server may order as it likes within these.
         max_attempts: how often a device may end the process that personalises it before that counts as its outcome.
         work_limit_s: seconds that one device may take.
         memory_limit_mib: of the process that personalises; None lets the system decide.
@@ -66,7 +69,7 @@ class AgentConfig(_Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
     node: Path
-    server: Address
+    server: HostPort
     ca: Path
     key: Path
     trust: Path
@@ -78,6 +81,7 @@ class AgentConfig(_Settings):
     poll_s: float = Field(3.0, ge=0.05, le=600)
     idle_poll_s: float = Field(15.0, ge=0.05, le=600)
     local_every_h: float = Field(0.0, ge=0, le=24 * 366)
+    max_orders_per_day: int = Field(24, ge=1, le=MAX_ORDERS_PER_DAY)
     max_attempts: int = Field(3, ge=1, le=20)
     work_limit_s: float = Field(6 * 3_600.0, gt=0, le=7 * 86_400)
     memory_limit_mib: int | None = Field(None, ge=64)
@@ -91,8 +95,7 @@ class AgentConfig(_Settings):
     @property
     def address(self) -> tuple[str, int]:
         """The server's host and port."""
-        host, _, port = self.server.rpartition(":")
-        return host.strip("[]"), int(port)
+        return host_and_port(self.server)
 
 
 def load_agent_config(path: str | Path) -> AgentConfig:

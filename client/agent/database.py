@@ -3,6 +3,7 @@
 Every change is one transaction on the disk (WAL, synchronous FULL), after which the agent may forget it. A database
 that is damaged is set aside and a new one begun with the standing in `held.json`: then reports that were waiting are
 lost, and an order that was running is given again by the server, but no version and no privacy is ever won back.
+That of another fleet is set aside as well, and only what was spent is taken along.
 """
 
 import logging
@@ -10,82 +11,16 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from client.agent.schema import open_database, set_aside
 from client.agent.standing import STANDING_FILE, Standing, later, parse_standing, read_standing, write_standing
 from tinytrain_core.errors import StorageError
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+DAMAGED, FOREIGN = "damaged", "of-another-fleet"
 EXHAUSTED = 2**31 - 1  # of privacy, where it is not known how much was spent
-TABLES = """
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE orders (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    rollout INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    version INTEGER NOT NULL, digest TEXT NOT NULL,
-    manifest TEXT NOT NULL, signatures TEXT NOT NULL, settings TEXT NOT NULL,
-    arrived_s REAL NOT NULL, valid_s REAL NOT NULL, until_s REAL NOT NULL, expires_s REAL NOT NULL,
-    proven INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (rollout, attempt)
-);
-CREATE TABLE done (
-    position INTEGER REFERENCES orders ON DELETE CASCADE, device INTEGER, PRIMARY KEY (position, device)
-);
-CREATE TABLE tries (device INTEGER PRIMARY KEY, count INTEGER NOT NULL);
-CREATE TABLE outbox (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    report_id INTEGER NOT NULL UNIQUE, envelope TEXT NOT NULL, report TEXT NOT NULL
-);
-CREATE TABLE remembered (
-    device INTEGER, digest TEXT, adapted INTEGER NOT NULL, report TEXT NOT NULL, PRIMARY KEY (device, digest)
-);
-"""
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, isolation_level=None, timeout=30)
-    connection.row_factory = sqlite3.Row
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "wal_autocheckpoint = 100"):
-        connection.execute(f"PRAGMA {pragma}")
-    return connection
-
-
-def _sound(connection: sqlite3.Connection) -> bool:
-    return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
-
-
-def _open(file: Path) -> sqlite3.Connection | None:
-    """The database; None where it is damaged.
-
-    Raises:
-        StorageError: it cannot be opened, or is of a later version.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        connection = _connect(file)
-        if not _sound(connection):
-            connection.close()
-            return None
-        schema = connection.execute("PRAGMA user_version").fetchone()[0]
-        if schema > SCHEMA:
-            raise StorageError(f"{file} is of version {schema}, this program writes {SCHEMA}; update it")
-        if schema < SCHEMA:
-            connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
-    except (OSError, sqlite3.OperationalError) as error:
-        raise StorageError(f"cannot open {file}: {error}; free the disk, or mend its permissions") from error
-    except sqlite3.DatabaseError:
-        return None
-    return connection
-
-
-def _set_aside(file: Path) -> None:
-    """Rename a damaged database, so that somebody can look at it; only the last one is kept."""
-    log.error("%s is damaged; it is kept as %s.damaged, and waiting reports are lost with it", file, file.name)
-    for ending in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            file.with_name(file.name + ending).unlink()
-    file.replace(file.with_name(file.name + ".damaged"))
 
 
 class AgentDatabase:
@@ -104,23 +39,43 @@ class AgentDatabase:
         Raises:
             StorageError: it cannot be opened or written.
         """
-        self._standing_file = file.with_name(STANDING_FILE)
+        self._file, self._standing_file = file, file.with_name(STANDING_FILE)
         held = read_standing(self._standing_file)
-        connection = _open(file)
+        connection = open_database(file)
         if read_only and connection is None:
             raise StorageError(f"{file} is damaged; the node sets it aside when it starts")
+        lost = held is None and (connection is None or self._standing_file.exists())
         if connection is None:
-            _set_aside(file)
-            if held is None:
-                log.error("%s is damaged or gone as well: versions begin anew, privacy counts as spent", STANDING_FILE)
-                held = Standing(changes=1, spent=dict.fromkeys(devices, EXHAUSTED))
-            connection = _open(file)
+            set_aside(file, DAMAGED)
+            connection = open_database(file)
         if connection is None:
             raise StorageError(f"a new database at {file} is damaged as well; replace the disk")
-        self._connection = connection
-        self.standing = later(held, parse_standing(self.fact("standing", ""))) or Standing()
-        if not read_only:
-            self._keep_standing(self.standing)
+        self._connection, self.damaged = connection, False
+        try:
+            known = later(held, parse_standing(self.fact("standing", "")))
+            if known is None and lost:
+                log.error("%s is damaged or gone as well: versions begin anew, privacy counts as spent", STANDING_FILE)
+                known = Standing(changes=1, spent=dict.fromkeys(devices, EXHAUSTED))
+            self.standing = known or Standing()
+            if not read_only:
+                self._keep_standing(self.standing)
+        except BaseException:
+            connection.close()
+            raise
+
+    def begin_anew(self, standing: Standing, why: str) -> None:
+        """Set the database aside, and begin a new one that knows no more than `standing`.
+
+        Args:
+            why: a word that its file is called by from then on.
+        """
+        self._connection.close()
+        set_aside(self._file, why)  # first: the later of two standings would be both
+        write_standing(self._standing_file, standing)
+        if (connection := open_database(self._file)) is None:
+            raise StorageError(f"a new database at {self._file} is damaged as well; replace the disk")
+        self._connection, self.damaged, self.standing = connection, False, standing
+        self._keep_standing(standing)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -137,13 +92,30 @@ class AgentDatabase:
                 write_standing(self._standing_file, standing)
             self._connection.execute("COMMIT")
         except BaseException as error:
-            if self._connection.in_transaction:
-                with suppress(sqlite3.Error):
+            with suppress(sqlite3.Error):
+                if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
-                raise StorageError(f"cannot write the device's state: {error}; free the disk") from error
+            if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+                raise self._failed(error) from error
             raise
         self.standing = standing or self.standing
+
+    def _failed(self, error: sqlite3.Error) -> StorageError:
+        """What an error of the database is to everybody else; from damage it does not recover by itself."""
+        usual = isinstance(error, sqlite3.OperationalError | sqlite3.InterfaceError)
+        self.damaged |= not usual or "no such table" in str(error)
+        return StorageError(f"the device's state cannot be read or written: {error}; free the disk, or replace it")
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """What a query finds."""
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _count(self, query: str, values: Sequence[Any] = ()) -> int:
+        """The one number that a query finds; nothing is 0."""
+        return int(self._rows(query, values)[0][0] or 0)
 
     def _keep_standing(self, standing: Standing) -> None:
         """Make the file and the database say the same."""
@@ -155,8 +127,8 @@ class AgentDatabase:
 
     def fact(self, name: str, default: str) -> str:
         """A small fact by name."""
-        row = self._connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return default if row is None else str(row[0])
+        rows = self._rows("SELECT value FROM facts WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else default
 
     def number(self, name: str) -> int:
         """A count by name, from 0."""
@@ -164,6 +136,11 @@ class AgentDatabase:
 
     def _set_fact(self, name: str, value: object) -> None:
         self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, str(value)))
+
+    def keep(self, standing: Standing) -> None:
+        """Write a standing down by itself."""
+        with self._transaction(standing):
+            pass
 
     def note(self, **facts: object) -> None:
         """Write small facts down."""

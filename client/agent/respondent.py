@@ -36,6 +36,9 @@ class Respondent(Protocol):
     def busy(self) -> bool:
         """Whether there is an order, or a report that waits."""
 
+    def working(self) -> bool:
+        """Whether a worker is there, at work or paused."""
+
     def stop(self) -> None:
         """End what runs, so that it can go on later."""
 
@@ -100,6 +103,10 @@ class Unable:
         return False
 
     def busy(self) -> bool:
+        """Never."""
+        return False
+
+    def working(self) -> bool:
         """Never."""
         return False
 

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from client.agent.conditions import Conditions
 from client.agent.config import AgentConfig
-from client.agent.privacy import protect
+from client.agent.filing import fit_to_leave
+from client.agent.outbox import Filed
 from client.agent.standing import Release, Standing
-from client.agent.state import AgentState, Filed, Order
+from client.agent.state import AgentState, Order
 from client.agent.work import Running, Starter
 from client.agent.worker import Job
 from client.config import DeviceConfig, NodeConfig
@@ -46,6 +47,11 @@ class OrderRunner:
         self._not_before = 0.0
         self.status = NodeState.IDLE
 
+    @property
+    def working(self) -> bool:
+        """Whether a worker is there."""
+        return self._running is not None
+
     def remaining(self, order: Order) -> list[DeviceConfig]:
         """The devices that have not reported on it, in their order."""
         done = self._state.done(order)
@@ -58,6 +64,11 @@ class OrderRunner:
     def _failure(self, order: Order, device: DeviceConfig, code: ErrorCode) -> PersonalisationReport:
         round_number = PersonaliseRequest.model_validate_json(order.settings).round
         return failure(code, device.number, device.device_class.number, round_number)
+
+    def abandon(self) -> None:
+        """End the worker because its order is no longer the one that runs."""
+        self._not_before = 0.0
+        self._drop_worker()
 
     def stop(self) -> None:
         """End the worker for a reason that is not its own: the device that it was at may begin once more."""
@@ -92,11 +103,15 @@ class OrderRunner:
         if running is not None:
             self._heard.extend(running.work.lines())
         while self._heard:
-            self._hear(order, self._heard[0], now_s)
-            self._heard.popleft()
+            line = self._heard.popleft()
+            try:
+                self._hear(order, line, now_s)
+            except StorageError:
+                self._heard.appendleft(line)
+                raise
         if running is not None and self._running is running and (code := running.work.ended()) is not None:
             self._running = None
-            self._died(order, f"exit code {code}", now_s)
+            self._worker_ended(order, f"exit code {code}", now_s)
 
     def _hear(self, order: Order, line: bytes, now_s: float) -> None:
         """A line of the worker's: the guard between what has seen images and what has a connection."""
@@ -134,10 +149,9 @@ class OrderRunner:
         if self._running is not None:
             self._running.work.stop()
             self._running = None
-        while len(self._heard) > 1:  # the line in hand is taken off by whoever reads it
-            self._heard.pop()
+        self._heard.clear()
 
-    def _died(self, order: Order, how: str, now_s: float) -> None:
+    def _worker_ended(self, order: Order, how: str, now_s: float) -> None:
         """The worker has ended: all is well if every device has reported, else the one that it was at has crashed."""
         remaining = self.remaining(order)
         if not remaining:
@@ -153,12 +167,8 @@ class OrderRunner:
         left = [] if ended else self.remaining(order)[len(reports) :]
         standing, filed = self._state.standing, list[Filed]()
         for report in reports:
-            spent = standing.spent.get(report.device, 0)
-            adapted = report.outcome == Outcome.ADAPTED
-            if self._config.privacy is not None:
-                told = protect(report, self._config.privacy, spent)
-                report, standing = told.report, standing.spending({report.device: told.spent})
-            filed.append(Filed(report, adapted))
+            told, standing = fit_to_leave(report, standing, self._config.privacy)
+            filed.append(Filed(told, report.outcome == Outcome.ADAPTED))
         self._write(order, filed, standing, left, now_s)
 
     def _write(
@@ -166,7 +176,8 @@ class OrderRunner:
     ) -> None:
         current = self._state.running()
         if not left and current is not None and current.proven:
-            standing = standing.proven(Release(order.version, order.digest))
+            expires = int(order.expires_s) if order.rollout else 0
+            standing = standing.proven(Release(order.version, order.digest, expires))
         at_work = self._running is not None and left
         self._state.file(order, filed, now_s, standing, ended=not left, next_device=left[0].number if at_work else None)
 
@@ -174,14 +185,12 @@ class OrderRunner:
         """Begin, or give up, or wait."""
         if order.until_s > now_s + order.valid_s:  # the clock was set back
             self._state.amend(order, until_s=now_s + order.valid_s)
-        if self._recall(order, now_s):
-            return
         new = order.digest != self._state.standing.in_use.digest
         if now_s >= order.until_s:
             self._end(order, ErrorCode.TOO_LATE, now_s)
         elif new and now_s > order.expires_s:
             self._end(order, ErrorCode.RELEASE_EXPIRED, now_s)
-        else:
+        elif not self._recall(order, now_s):
             self.status = self._conditions.check(now_s, self.status == NodeState.TOO_HOT)
             if self.status == NodeState.IDLE:
                 self.status = NodeState.WORKING
@@ -197,10 +206,10 @@ class OrderRunner:
         """Report again, on the way back, what devices have reported on the older release; whether that was all."""
         if not order.manifest or not parse_manifest(order.manifest.encode()).is_rollback:
             return False
-        store, round_number = Store(self._node.store), PersonaliseRequest.model_validate_json(order.settings).round
+        round_number = PersonaliseRequest.model_validate_json(order.settings).round
         for device in self.remaining(order):
             filed = self._state.remembered(device.number, order.digest)
-            if filed is None or filed.adapted != (store.delta(device.number, order.digest) is not None):
+            if filed is None or filed.adapted != self._has_delta(device, order.digest):
                 continue
             if not order.proven:
                 self._state.amend(order, proven=1)
@@ -209,22 +218,28 @@ class OrderRunner:
             self._write(order, [again], self._state.standing, left, now_s)
         return not self.remaining(order)
 
+    def _has_delta(self, device: DeviceConfig, backbone: str) -> bool | None:
+        """Whether a device has one; None where that cannot be read."""
+        try:
+            return Store(self._node.store).delta(device.number, backbone) is not None
+        except StorageError as error:
+            log.error("%s", error)
+            return None
+
     def _begin(self, order: Order, now_s: float) -> None:
         remaining = self.remaining(order)
         if not remaining:
             self._write(order, [], self._state.standing, [], now_s)
             return
         request = PersonaliseRequest.model_validate_json(order.settings).model_copy(update={"digest": order.digest})
-        numbers = [device.number for device in remaining]
-        job = Job(
-            node=self._config.node, request=request, devices=numbers, memory_limit_mib=self._config.memory_limit_mib
-        )
-        self._state.count_try(numbers[0])
+        node = self._node.model_copy(update={"devices": tuple(remaining)})
+        job = Job(node=node, request=request, memory_limit_mib=self._config.memory_limit_mib)
+        self._state.count_try(remaining[0].number)
         try:
             self._running = Running(self._start(job), time.monotonic())
         except StorageError:
             self._not_before = now_s + FULL_DISK_RETRY_S
-            self._state.count_try(numbers[0], -1)
+            self._state.count_try(remaining[0].number, -1)
             raise
 
     def _watch(self, order: Order, running: Running, now_s: float) -> None:
@@ -238,4 +253,4 @@ class OrderRunner:
         elif running.worked_s(now) > self._config.work_limit_s:
             running.work.stop()
             self._running = None
-            self._died(order, f"ended after {self._config.work_limit_s:.0f} s", now_s)
+            self._worker_ended(order, f"ended after {self._config.work_limit_s:.0f} s", now_s)

@@ -22,10 +22,15 @@ STANDING_FILE = "held.json"
 
 @dataclass(frozen=True)
 class Release:
-    """A release that has been in use: version 0 is none."""
+    """A release that has been in use: version 0 is none.
+
+    Attributes:
+        expires: seconds since 1970; 0 is not known. Two of the same version and digest are the same.
+    """
 
     version: int = 0
     digest: str = ""
+    expires: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Standing:
         in_use: the last one whose backbone has proven to work; what the device's applications read.
         previous: the one before, kept so that going back costs nothing.
         spent: reports with accuracies that each device has sent, where its reports are protected.
+        fleet: whose orders it follows, as the line of its releases and the digest of its authority's key; empty is
+            not known.
     """
 
     changes: int = 0
@@ -45,6 +52,7 @@ class Standing:
     in_use: Release = field(default_factory=Release)
     previous: Release = field(default_factory=Release)
     spent: dict[int, int] = field(default_factory=dict)
+    fleet: str = ""
 
     def accept(self, manifest: Manifest) -> "Standing":
         """The standing once `manifest` was accepted; what is in use stays, unless it is the release before.
@@ -53,18 +61,24 @@ class Standing:
             RollbackError: it may not be accepted.
         """
         standing = replace(self, changes=self.changes + 1, accepted=self.accepted.accept(manifest))
-        known = Release(manifest.version, manifest.digest)
+        known = Release(manifest.version, manifest.digest, manifest.expires)
         return standing.proven(known) if manifest.is_rollback and known == self.previous else standing
 
     def proven(self, release: Release) -> "Standing":
         """The standing once the backbone of `release` has been loaded."""
-        if release == self.in_use:
+        if release != self.in_use:
+            return replace(self, changes=self.changes + 1, in_use=release, previous=self.in_use)
+        if release.expires in (0, self.in_use.expires):
             return self
-        return replace(self, changes=self.changes + 1, in_use=release, previous=self.in_use)
+        return replace(self, changes=self.changes + 1, in_use=release)  # it was signed once more
 
     def spending(self, spent: dict[int, int]) -> "Standing":
         """The standing with more spent."""
         return replace(self, changes=self.changes + 1, spent=self.spent | spent) if spent else self
+
+    def elsewhere(self, fleet: str) -> "Standing":
+        """The standing in another fleet, of which nothing is known yet; what was spent stays spent."""
+        return Standing(changes=self.changes + 1, spent=self.spent, fleet=fleet)
 
     def to_json(self) -> str:
         """As text, always the same for the same standing."""
@@ -78,6 +92,10 @@ class _Release(BaseModel):
     digest: str
 
 
+class _InUse(_Release):
+    expires: int = Field(0, ge=0)
+
+
 class _Held(_Release):
     highest: int = Field(ge=0)
     created: int = Field(ge=0)
@@ -87,9 +105,10 @@ class _Standing(BaseModel):
     model_config = ConfigDict(extra="forbid")
     changes: int = Field(ge=0)
     accepted: _Held
-    in_use: _Release
-    previous: _Release
+    in_use: _InUse
+    previous: _InUse
     spent: dict[int, Annotated[int, Field(ge=0)]]
+    fleet: str = ""
 
 
 def parse_standing(text: str | bytes) -> Standing | None:
@@ -104,6 +123,7 @@ def parse_standing(text: str | bytes) -> Standing | None:
         Release(**fields.in_use.model_dump()),
         Release(**fields.previous.model_dump()),
         fields.spent,
+        fields.fleet,
     )
 
 

@@ -10,12 +10,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from client.agent.confinement import confine_worker, die_with_parent
+from client.config import NodeConfig
 from tinytrain_core.wire import PersonaliseRequest
 
 log = logging.getLogger(__name__)
@@ -25,41 +24,33 @@ class Job(BaseModel):
     """What a worker is to do: personalise some devices of a node as a request says.
 
     Attributes:
-        node: the node's configuration file.
+        node: the node's configuration as its parent has read it, with the devices that are to personalise.
         parent: the process that waits for it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    node: Path
+    node: NodeConfig
     request: PersonaliseRequest
-    devices: Annotated[list[int], Field(min_length=1)]
     parent: int = 0
     memory_limit_mib: int | None = None
 
 
 def run_job(job: Job, emit: Callable[[dict[str, object]], None]) -> None:
-    """Do a job, and tell of each step.
-
-    Raises:
-        TinyTrainError: there is no usable node configuration.
-    """
-    from client.config import load_node_config  # after the process has confined itself: torch starts threads
-    from client.personaliser import personalise_node
+    """Do a job, and tell of each step."""
+    from client.personaliser import personalise_node  # after the process has confined itself: torch starts threads
     from client.store import Store
     from tinytrain_core.backbones.weights import from_bytes
-    from tinytrain_core.errors import BackboneError
+    from tinytrain_core.errors import BackboneError, StorageError
 
-    node = load_node_config(job.node)
-    data = Store(node.store).backbone(job.request.digest)
     try:
-        if data is not None:
+        if (data := Store(job.node.store).backbone(job.request.digest)) is not None:
             from_bytes(data)
             emit({"loaded": True})
-    except BackboneError:
+    except (BackboneError, StorageError):
         log.exception("the backbone cannot be used")
-    for device in [device for device in node.devices if device.number in job.devices]:
-        alone = node.model_copy(update={"devices": (device,)})
+    for device in job.node.devices:
+        alone = job.node.model_copy(update={"devices": (device,)})
         for report in personalise_node(alone, job.request, None):
             emit({"report": report.model_dump(mode="json")})
 

@@ -8,7 +8,15 @@ from tinytrain_core.orders import Answer
 
 
 class OfflineError(Exception):
-    """The server does not answer; it is tried again."""
+    """The server does not answer, or not as it should; it is tried again.
+
+    Attributes:
+        status: HTTP's, where there was an answer that says that the server has trouble of its own.
+    """
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class RunEndedError(Exception):
@@ -37,6 +45,7 @@ class Incoming:
         backbone: the file that it brings.
         expires_s: seconds since 1970 after which nobody waits for an answer.
         handle: for the connection, to answer it.
+        problem: why there are no fields, where more can be said than that its type is of no interest.
     """
 
     kind: str
@@ -44,6 +53,7 @@ class Incoming:
     backbone: bytes | None
     expires_s: float
     handle: object
+    problem: str = ""
 
 
 class Connection(Protocol):

@@ -20,6 +20,7 @@ from tinytrain_core.node_key import make_key, public_of
 
 AGENT, NODE, CA, KEY, TRUST, RECORD = "agent.yaml", "node.yaml", "ca.crt", "node.key", "trust.json", "enrolment.json"
 PUBLIC_KEY = "node.pub"
+STORE = "store"
 FOLDER_MODE = 0o700
 _UNPACKED = (CA, TRUST, NODE, AGENT)  # agent.yaml last: with it the node can run
 
@@ -97,7 +98,7 @@ def _check_place(enrolment: Enrolment, folder: Path, force: bool) -> None:
         )
 
 
-def _node_text(enrolment: Enrolment, data: Mapping[int, str]) -> str:
+def _node_text(enrolment: Enrolment, data: Mapping[int, str], store: str) -> str:
     """The node's configuration, checked.
 
     Raises:
@@ -107,17 +108,17 @@ def _node_text(enrolment: Enrolment, data: Mapping[int, str]) -> str:
     if unknown := sorted(set(data) - set(numbers)):
         raise ConfigurationError(f"--data for devices {unknown}; node {enrolment.node} hosts {numbers}")
     devices = [(d.number, d.profile, data.get(d.number, f"images/{d.number}")) for d in enrolment.devices]
-    text = node_file(devices, "store", list(catalogue()))
+    text = node_file(devices, store, list(catalogue()))
     parse_node_config(parse_yaml(text, NODE), f"the bundle of node {enrolment.node}")
     return text
 
 
-def _texts(enrolment: Enrolment, data: Mapping[int, str]) -> dict[str, str]:
+def _texts(enrolment: Enrolment, data: Mapping[int, str], store: str) -> dict[str, str]:
     """What is to be in the files that hold no secret, by name."""
     return {
         CA: enrolment.ca,
         TRUST: enrolment.trust.model_dump_json(indent=2) + "\n",
-        NODE: _node_text(enrolment, data),
+        NODE: _node_text(enrolment, data, store),
         AGENT: agent_yaml(enrolment.node, enrolment.server, node=NODE, ca=CA, key=KEY, trust=TRUST),
     }
 
@@ -131,11 +132,12 @@ def _clear(folder: Path) -> None:
         raise StorageError(f"cannot take {folder / name} away: {error.strerror}") from error
 
 
-def enrol(bundle: Path, folder: Path, data: Mapping[int, str], force: bool = False) -> Path:
+def enrol(bundle: Path, folder: Path, data: Mapping[int, str], force: bool = False, store: str = STORE) -> Path:
     """Unpack an enrol bundle.
 
     Args:
         data: private images by the number of a device; by default `images/NUMBER` in the folder.
+        store: where backbones, deltas, orders and reports are kept; relative to the folder.
         force: in the place of another enrolment, or of this one's files as they have been edited.
 
     Returns:
@@ -146,7 +148,7 @@ def enrol(bundle: Path, folder: Path, data: Mapping[int, str], force: bool = Fal
         StorageError: the folder cannot be written.
     """
     enrolment = read_enrolment(bundle)
-    texts = _texts(enrolment, data)
+    texts = _texts(enrolment, data, store)
     _check_key(enrolment, folder, force)
     _check_place(enrolment, folder, force)
     _make_folder(folder)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from client.config import load_node_config
-from client.enrolment.bundle import enrol, make_device_key
+from client.enrolment.bundle import STORE, enrol, make_device_key
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.names import is_file
 
@@ -35,6 +35,9 @@ def enrol_command(
         list[str] | None,
         typer.Option(help="NUMBER=PATH: the private images of a device; repeatable. By default images/NUMBER there."),
     ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Where backbones, orders and reports are kept. By default store there.")
+    ] = None,
     force: Annotated[
         bool, typer.Option(help="In the place of another enrolment, or of files that were edited since.")
     ] = False,
@@ -45,7 +48,7 @@ def enrol_command(
 
     Example: tinytrain-client enrol gate-1.enrol --into node --data 1=~/images
     """
-    agent = enrol(bundle, into, _data(data or []), force)
+    agent = enrol(bundle, into, _data(data or []), force, str(store.expanduser().absolute()) if store else STORE)
     node = load_node_config(agent.parent / "node.yaml")
     console = Console(stderr=True, soft_wrap=True)
     for device in node.devices:

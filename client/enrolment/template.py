@@ -36,6 +36,9 @@ node: {node} # its devices and their private images
 # Hours after which it personalises again by itself, server or not; 0 is never.
 # local_every_h: 24
 
+# Orders of one release that it carries out within 24 hours.
+# max_orders_per_day: 24
+
 # Noise on the accuracies that it reports, the same for every device of this node, and how often it reports any.
 # privacy:
 #   noise_multiplier: 4

@@ -3,8 +3,9 @@
 Everything here happens within one transaction of the caller, together with what the rollout makes of it.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from server.fleet.nodes import Node, seen
@@ -26,7 +27,8 @@ _INSERT = """
 _PREVIOUS = """
     SELECT fields FROM reports
     WHERE device = ? AND rollout <> ? AND release_version NOT IN (0, ?) AND outcome NOT IN (?, ?)
-    ORDER BY received_s DESC, report_id DESC LIMIT 1
+      AND release_version NOT IN (SELECT value FROM json_each(?))
+    ORDER BY received_s DESC, made_s DESC, report_id DESC LIMIT 1
 """
 
 
@@ -36,10 +38,12 @@ class Received:
 
     Attributes:
         stored: reports that were not there before; figures: those of the rollout's release among them.
+        refused: the ids of reports that are refused for good, which the node may forget.
     """
 
     stored: int
     figures: tuple[Figure, ...]
+    refused: tuple[int, ...] = ()
 
 
 def refuse(connection: sqlite3.Connection, node: str, code: int, reason: str, now_s: float, rollout: int = 0) -> None:
@@ -67,9 +71,12 @@ def _stored(connection: sqlite3.Connection, node: str, delivery: Delivery, now_s
     return False
 
 
-def _previous(connection: sqlite3.Connection, device: int, rollout: RolloutState) -> float | None:
+def _previous(
+    connection: sqlite3.Connection, device: int, rollout: RolloutState, withdrawn: Collection[int]
+) -> float | None:
     """The accuracy in use that a device last reported of another release, outside the rollout."""
-    values = (device, rollout.number, rollout.version, Outcome.FAILED, Outcome.WITHHELD)
+    outcomes = (Outcome.FAILED, Outcome.WITHHELD)
+    values = (device, rollout.number, rollout.version, *outcomes, json.dumps(sorted(withdrawn)))
     row = connection.execute(_PREVIOUS, values).fetchone()
     if row is None:
         return None
@@ -78,13 +85,16 @@ def _previous(connection: sqlite3.Connection, device: int, rollout: RolloutState
 
 
 def _figures(
-    connection: sqlite3.Connection, deliveries: Iterable[Delivery], rollout: RolloutState | None
+    connection: sqlite3.Connection,
+    deliveries: Iterable[Delivery],
+    rollout: RolloutState | None,
+    withdrawn: Collection[int],
 ) -> tuple[Figure, ...]:
     """Figures of the rollout's release; a failure may have come before any release was in use."""
     if rollout is None:
         return ()
     return tuple(
-        figure(delivery, _previous(connection, delivery.report.device, rollout))
+        figure(delivery, _previous(connection, delivery.report.device, rollout, withdrawn))
         for delivery in deliveries
         if delivery.envelope.rollout == rollout.number
         and (delivery.envelope.version or rollout.version) == rollout.version
@@ -98,13 +108,22 @@ def _room(connection: sqlite3.Connection, node: Node, now_s: float) -> int:
     return max(REPORTS_A_DAY + REPORTS_A_DAY_AND_DEVICE * len(node.devices) - int(today), 0)
 
 
-def _acceptable(connection: sqlite3.Connection, node: Node, answer: Answer, now_s: float) -> Sequence[Delivery]:
-    """The reports that may be stored; the others stay with the node, and the operator sees why."""
+def _foreign(connection: sqlite3.Connection, node: Node, answer: Answer, now_s: float) -> tuple[int, ...]:
+    """The ids of reports that are none of the node's devices, which are refused for good; the operator sees why."""
     devices = {device.number for device in node.devices}
-    own = [delivery for delivery in answer.deliveries if delivery.report.device in devices]
-    if foreign := sorted({d.report.device for d in answer.deliveries} - devices):
-        text = f"reports of device {', '.join(map(str, foreign[:8]))}, which the fleet does not know as this node's"
+    foreign = [delivery for delivery in answer.deliveries if delivery.report.device not in devices]
+    if foreign:
+        numbers = sorted({delivery.report.device for delivery in foreign})
+        named = f"{', '.join(map(str, numbers[:8]))}, which the fleet does not know as this node's"
+        text = f"{len(foreign)} reports of device {named}; they are lost"
         refuse(connection, node.name, ErrorCode.EGRESS, text, now_s)
+    return tuple(delivery.envelope.report_id for delivery in foreign)
+
+
+def _acceptable(
+    connection: sqlite3.Connection, node: Node, own: Sequence[Delivery], now_s: float
+) -> Sequence[Delivery]:
+    """The reports that may be stored; the others stay with the node until there is room."""
     room = _room(connection, node, now_s) if own else 0
     if len(own) > room:
         refuse(connection, node.name, ErrorCode.EGRESS, "more reports in a day than any node makes", now_s)
@@ -112,17 +131,24 @@ def _acceptable(connection: sqlite3.Connection, node: Node, answer: Answer, now_
 
 
 def receive(
-    connection: sqlite3.Connection, node: Node, answer: Answer, rollout: RolloutState | None, now_s: float
+    connection: sqlite3.Connection,
+    node: Node,
+    answer: Answer,
+    rollout: RolloutState | None,
+    now_s: float,
+    withdrawn: Collection[int] = (),
 ) -> Received:
-    """Store what a node said."""
+    """Store what a node said; with reports under releases that are `withdrawn` nothing is compared."""
     seen(connection, node.name, answer.status, now_s)
     ahead_s = answer.status.clock - now_s
     if answer.status.clock and abs(ahead_s) > CLOCK_TOLERANCE_S:
         text = f"its clock is {abs(ahead_s) / 60:.0f} minutes {'ahead' if ahead_s > 0 else 'behind'}"
         refuse(connection, node.name, ErrorCode.CLOCK, text, now_s)
-    own = _acceptable(connection, node, answer, now_s)
-    new = [delivery for delivery in own if _stored(connection, node.name, delivery, now_s)]
-    return Received(len(new), _figures(connection, new, rollout))
+    refused = _foreign(connection, node, answer, now_s)
+    own = [delivery for delivery in answer.deliveries if delivery.envelope.report_id not in refused]
+    accepted = _acceptable(connection, node, own, now_s)
+    new = [delivery for delivery in accepted if _stored(connection, node.name, delivery, now_s)]
+    return Received(len(new), _figures(connection, new, rollout, withdrawn), refused)
 
 
 def to_acknowledge(connection: sqlite3.Connection, node: str, most: int) -> list[int]:

@@ -1,15 +1,14 @@
 """What a fleet is on the server's machine: one folder with `server.yaml`, and everything else in it."""
 
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tinytrain_core.addresses import Binding, HostPort
 from tinytrain_core.configuration import parse_settings, read_yaml_file
 
 FLEET_FILE = "server.yaml"
 FLEET_VARIABLE = "TINYTRAIN_FLEET"
-Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
 
 class _Settings(BaseModel):
@@ -31,9 +30,9 @@ class FleetConfig(_Settings):
     """
 
     folder: Path = Path()
-    address: Address
+    address: HostPort
     line: str = Field("main", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    superlink: Address = "127.0.0.1:9092"
+    superlink: Binding = "127.0.0.1:9092"
     minimum_cohort: int = Field(5, ge=2, le=1_000)
     poll_s: float = Field(3.0, ge=0.1, le=60)
     hold_s: float = Field(60.0, ge=0, le=3_600)

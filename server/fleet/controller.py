@@ -21,7 +21,7 @@ from server.fleet.rollout import events, machine, phases, store, targeting
 from server.fleet.rollout.state import Decision, RolloutState
 from server.fleet.rollout.store import Command, What
 from server.fleet.supply import Supply
-from server.releases.registry import Registry, load_trust
+from server.releases.registry import Registry
 from tinytrain_core.files import exclusive
 
 JUMP_S = 30.0  # a clock that differs by more from the one that never jumps was set
@@ -46,7 +46,7 @@ class Controller:
 
     def __init__(self, config: FleetConfig, link: Link, clock: Clock, registry: Registry, run_id: str = "") -> None:
         self._config, self._clock, self._run_id = config, clock, run_id
-        self._supply = Supply(registry, load_trust(config.folder))
+        self._supply = Supply(registry, config.folder)
         self._courier = Courier(link, self._supply, config.hold_s)
         self._database = Database(config.database)
         self._change = -1
@@ -87,11 +87,12 @@ class Controller:
         self._look()
         replies = self._courier.replies()
         online = self._courier.online(times.steady_s)
+        withdrawn = self._supply.withdrawn() if replies else frozenset()
         with self._database.transaction() as connection:
             rollout, decisions = self._passed(connection, times)
             for reply in replies:
                 node, talk = self._nodes[reply.name], self._courier.talks[reply.name]
-                rollout = take(connection, rollout, node, talk, reply, times)
+                rollout = take(connection, rollout, node, talk, reply, times, withdrawn)
             if rollout is not None:
                 rollout, more = self._decided(connection, rollout, times.now_s, online)
                 decisions = (*decisions, *more)
@@ -156,7 +157,7 @@ class Controller:
         for command in commands:
             rollout = note(heed(rollout, command, now_s))
         store.heeded(connection, commands, now_s)
-        rollout = events.left(rollout, rollout.nodes.keys() - self._nodes.keys())
+        rollout = events.left(rollout, rollout.nodes.keys() - {member.name for member in self._members})
         rollout = events.joined(rollout, self._members)
         if not rollout.filed and (told := self._supply.end(rollout)):
             rollout = note(phases.filed(rollout, told))

@@ -47,7 +47,8 @@ class Talk:
     """The conversation with one node.
 
     Attributes:
-        next_s: nothing is said before; sync_s: when it is asked though nothing is due.
+        next_s: nothing is said before; sync_s: when it is asked though nothing is due; told_s: of the last message.
+        unwanted: the ids of reports that are refused for good, to be acknowledged with the next message.
         busy: it said that it is at work.
         holds: whether it holds the backbone of a digest; what is not in it is not known.
     """
@@ -56,6 +57,8 @@ class Talk:
     present: bool = False
     next_s: float = 0.0
     sync_s: float = 0.0
+    told_s: float = 0.0
+    unwanted: tuple[int, ...] = ()
     busy: bool = False
     holds: dict[str, bool] = field(default_factory=dict)
 
@@ -74,7 +77,7 @@ class Talk:
         self.sent, self.next_s = None, now_s + LOST_PAUSE_S
 
     def answered(self, status: NodeStatus, stored: int, now_s: float) -> None:
-        """An answer came, with so many reports that are new."""
+        """An answer came, with so many reports that are new, which it is to be told soon."""
         sent, self.sent = self.sent, None
         self.busy = status.state != NodeState.IDLE
         self.sync_s = now_s if stored else now_s + SYNC_PERIOD_S

@@ -10,7 +10,7 @@ from server.fleet.link import Link, Records
 from server.fleet.nodes import Node
 from server.fleet.rollout.state import FORWARD, RolloutState
 from server.fleet.supply import UNUSABLE, Supply
-from tinytrain_core.orders import QUERY_SYNC, TRAIN_ORDER, OrderRequest, SyncRequest, settings_json
+from tinytrain_core.orders import QUERY_SYNC, TRAIN_ORDER, OrderRequest, SyncRequest
 
 ANSWER_S = 120.0  # a message may take so much longer than it is held
 TRANSFER_S = 900.0  # the same of one with a backbone
@@ -72,12 +72,15 @@ class Courier:
         return found
 
     def send(self, rollout: RolloutState | None, times: Times, to_acknowledge: ToAcknowledge) -> None:
-        """Send each node what is due, orders first."""
+        """Send each node what is due, orders first, and of the same kind to those first that waited longest."""
         urgency = list(Due)
         due = ((urgency.index(self._due(name, talk, rollout, times)), name) for name, talk in self.talks.items())
-        ready = sorted((place, name) for place, name in due if urgency[place] is not Due.NOTHING)
-        for place, name in ready[:MOST_SENT]:
-            stored = to_acknowledge(name)
+        ready = sorted(
+            (place, self.talks[name].told_s, name) for place, name in due if urgency[place] is not Due.NOTHING
+        )
+        for place, _, name in ready[:MOST_SENT]:
+            self.talks[name].told_s = times.steady_s
+            stored = [*to_acknowledge(name), *self.talks[name].unwanted]
             try:
                 if rollout and urgency[place] is Due.ORDER:
                     self._order(name, rollout, times, stored)
@@ -96,7 +99,7 @@ class Courier:
     def _order(self, name: str, rollout: RolloutState, times: Times, stored: list[int]) -> None:
         """The order; before it the question whether the node holds the weights, where that is not known."""
         node, talk = rollout.nodes[name], self.talks[name]
-        release = self._supply.release(rollout)
+        release = self._supply.release(rollout, times.now_s)
         digest = release.manifest.digest
         if digest not in talk.holds:
             self._ask(name, digest, 0.0, times, stored)
@@ -110,7 +113,7 @@ class Courier:
             rollout=rollout.number,
             attempt=node.attempt,
             valid_s=min(max(node.deadline_s - times.now_s, 1.0), MAX_VALID_S),
-            settings=settings_json(rollout.spec.training.request(digest, rollout.number)),
+            settings=rollout.spec.training.request(digest, rollout.number).model_dump_json(),
         )
         self._dispatch(name, request, None if talk.holds[digest] else self._supply.file(digest), times)
 

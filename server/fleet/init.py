@@ -1,6 +1,7 @@
 """`tinytrain-server init`: a fleet's folder, with every key of `server.yaml` explained."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +10,11 @@ from rich.console import Console
 
 from server.fleet.config import FLEET_FILE, FleetConfig
 from tinytrain_core.configuration import parse_settings
-from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.errors import ConfigurationError, StorageError
 from tinytrain_core.files import write_file
 
+PRIVATE = 0o700
+OTHERS = 0o077
 _TEMPLATE = """\
 # A TinyTrain fleet. Everything else of it is in the folder of this file: pki/ (certificates and keys), releases/
 # (the release registry), trust.json (who signs releases), state/ (databases and logs).
@@ -46,6 +49,20 @@ def server_yaml(config: FleetConfig) -> str:
     return _TEMPLATE.format(**{name: json.dumps(value) for name, value in fields.items()})
 
 
+def _make_private(folder: Path) -> None:
+    """Make a folder that nobody else may look into; one that is there stays as it is.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=PRIVATE)
+    except OSError as error:
+        raise StorageError(f"cannot make {folder}: {error.strerror}; give another place") from error
+
+
 def init_command(
     folder: Annotated[Path, typer.Argument(help="The fleet's folder, which is made.")],
     address: Annotated[str, typer.Option(help="HOST:PORT that devices dial.")],
@@ -60,7 +77,9 @@ def init_command(
     file = folder / FLEET_FILE
     if file.exists() and not force:
         raise ConfigurationError(f"{file} is there already; --force writes over it")
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    _make_private(folder)
     write_file(file, server_yaml(config).encode())
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
-        f"wrote {file}; next: tinytrain-server pki init --fleet {folder}"
-    )
+    if folder.stat().st_mode & OTHERS:
+        console.print(f"others of this machine may look into {folder}; chmod 700 {folder}", style="yellow")
+    console.print(f"wrote {file}; next: tinytrain-server pki init --fleet {folder}")

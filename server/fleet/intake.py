@@ -1,6 +1,7 @@
 """What comes back from a node: validated, stored, and told to the rollout and to the conversation with the node."""
 
 import sqlite3
+from collections.abc import Collection
 
 from server.fleet.arrivals import acknowledged, receive, refuse
 from server.fleet.conversation import Talk
@@ -20,8 +21,13 @@ def take(
     talk: Talk,
     reply: Reply,
     times: Times,
+    withdrawn: Collection[int] = (),
 ) -> RolloutState | None:
-    """Take a reply in, within a transaction of the caller; the rollout as it is then."""
+    """Take a reply in, within a transaction of the caller; the rollout as it is then.
+
+    Args:
+        withdrawn: the versions of releases that are not to be used again.
+    """
     if reply.records is None:
         talk.lost(times.steady_s)
         return rollout and events.unreachable(rollout, node.name)
@@ -33,8 +39,10 @@ def take(
         refuse(connection, node.name, ErrorCode.EGRESS, str(error), times.now_s, number)
         return rollout and events.invalid(rollout, node.name, times.now_s)
     acknowledged(connection, node.name, reply.sent.acknowledged, times.now_s)
-    received = receive(connection, node, answer, rollout, times.now_s)
-    talk.answered(answer.status, received.stored, times.steady_s)
+    received = receive(connection, node, answer, rollout, times.now_s, withdrawn)
+    news = received.stored + len(set(received.refused) - set(reply.sent.acknowledged))
+    talk.answered(answer.status, news, times.steady_s)
+    talk.unwanted = received.refused
     if rollout is None:
         return None
     rollout = events.reported(rollout, node.name, received.figures)

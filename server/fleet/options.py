@@ -12,6 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
+from rich.text import Text
 
 from server.fleet.config import FLEET_VARIABLE
 from tinytrain_core.console import Format
@@ -24,19 +25,28 @@ Style = Annotated[Format, typer.Option("--format", help="A table for people or J
 HERE = Path()
 
 
+def plain_console() -> Console:
+    """As wide as the terminal, or wide enough where there is none; text is printed as it is."""
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> Table:
+    """Rows that have the same keys as a table, whose cells are text and no markup; None is an empty cell."""
+    names = list(rows[0]) if rows else []
+    columns = [Column(name, overflow="fold") for name in names]
+    table = Table(*columns, box=SIMPLE_HEAD, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
+    return table
+
+
 def show_rows(rows: Sequence[Mapping[str, Any]], style: Format, empty: str = "none") -> None:
     """Print rows that have the same keys; `empty` is what to say to people where there is none."""
-    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    console = plain_console()
     if style is Format.JSON:
         console.out(json.dumps(list(rows), indent=2), highlight=False)
-        return
-    if not rows:
-        console.print(empty, markup=False, highlight=False)
-        return
-    table = Table(*(Column(name, overflow="fold") for name in rows[0]), box=SIMPLE_HEAD)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console.print(table)
+    else:
+        console.print(rows_table(rows) if rows else empty)
 
 
 def say(text: str, style: str = "") -> None:

@@ -1,15 +1,26 @@
 """What the controller sends, out of the registry, and what it tells the registry when a rollout has ended."""
 
 import logging
+from pathlib import Path
 
 from server.fleet.rollout.state import BACKWARD, Decision, Phase, RolloutState
-from server.releases.registry import Registry, SignedRelease
+from server.releases.registry import Registry, SignedRelease, load_trust
+from server.releases.trust import TRUST_FILE
 from tinytrain_core.errors import BackboneError, ConfigurationError, ReleaseError, StorageError
 from tinytrain_core.release import Trust
 
 UNUSABLE = (ReleaseError, ConfigurationError, StorageError, BackboneError)
 MAX_REASON = 500  # characters, in the registry
 log = logging.getLogger("tinytrain.controller")
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """Another one whenever a file was written; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def no_way_back(version: int, to: int) -> str:
@@ -21,13 +32,40 @@ def no_way_back(version: int, to: int) -> str:
 
 
 class Supply:
-    """The registry as a rollout needs it. The weights that were read last are kept, to be one object for all nodes."""
+    """The registry as a rollout needs it. The weights that were read last are kept, to be one object for all nodes.
 
-    def __init__(self, registry: Registry, trust: Trust) -> None:
-        self.registry, self._trust = registry, trust
+    Args:
+        folder: the fleet's, whose trust is read again whenever its file has changed.
+
+    Raises:
+        ConfigurationError: the fleet has no trust yet.
+    """
+
+    def __init__(self, registry: Registry, folder: Path) -> None:
+        self.registry, self._folder = registry, folder
+        self._stamp, self._known = _stamp(folder / TRUST_FILE), load_trust(folder)
         self._file: tuple[str, bytes] | None = None
 
-    def release(self, rollout: RolloutState) -> SignedRelease:
+    def trust(self) -> Trust:
+        """Whose signatures count now.
+
+        Raises:
+            ConfigurationError: the file is gone, or damaged.
+        """
+        stamp = _stamp(self._folder / TRUST_FILE)
+        if stamp is None or stamp != self._stamp:
+            self._known, self._stamp = load_trust(self._folder), stamp
+        return self._known
+
+    def withdrawn(self) -> frozenset[int]:
+        """The versions that are not to be used again; none where the registry cannot be read now."""
+        try:
+            return frozenset(self.registry.withdrawals())
+        except UNUSABLE as error:
+            log.error("the registry's withdrawals cannot be read: %s", error)
+            return frozenset()
+
+    def release(self, rollout: RolloutState, now_s: float) -> SignedRelease:
         """What is sent now: the release, or the order to go back.
 
         Raises:
@@ -35,7 +73,7 @@ class Supply:
         """
         if rollout.phase not in BACKWARD:
             return self.registry.release(rollout.version)
-        order = self.registry.rollback_order(rollout.back_to or 0, rollout.version)
+        order = self.registry.rollback_order(rollout.back_to or 0, rollout.version, self.trust(), now_s)
         if order is None:
             raise ConfigurationError(no_way_back(rollout.version, rollout.back_to or 0))
         return order
@@ -43,10 +81,13 @@ class Supply:
     def problem(self, rollout: RolloutState, now_s: float) -> tuple[str, bool]:
         """Why it cannot be sent, empty where it can; and whether the release was withdrawn."""
         try:
-            if rollout.phase not in BACKWARD and (found := self.registry.withdrawals().get(rollout.version)):
-                return f"release {rollout.version} was withdrawn: {found.reason}", True
-            release = self.release(rollout)
-            release.check(self._trust, now_s)
+            backward = rollout.phase in BACKWARD
+            version = (rollout.back_to or 0) if backward else rollout.version
+            if found := self.registry.withdrawals().get(version):
+                cure = "; end it with `rollout abort --keep` and give the nodes another release" if backward else ""
+                return f"release {version} was withdrawn: {found.reason}{cure}", not backward
+            release = self.release(rollout, now_s)
+            release.check(self.trust(), now_s)
             self.file(release.manifest.digest)
         except UNUSABLE as error:
             return f"{'the roll-back order' if rollout.phase in BACKWARD else 'the release'}: {error}", False

@@ -1,7 +1,8 @@
 """Adding nodes: their keys, their rows in the database and their enrol bundles, all of them or none."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from server.fleet.config import FleetConfig
@@ -11,7 +12,7 @@ from server.nodes.listing import NewNode
 from server.pki.folder import CA_CERTIFICATE, read_certificate
 from server.releases.trust import load_trust
 from tinytrain_core.enrolment import EnrolledDevice, Enrolment, read_enrolment, write_enrolment
-from tinytrain_core.errors import ConfigurationError
+from tinytrain_core.errors import ConfigurationError, StorageError
 from tinytrain_core.node_key import make_key, public_of
 from tinytrain_core.release import Trust
 
@@ -55,6 +56,31 @@ def _may_write(file: Path, enrolment: Enrolment) -> bool:
     return (before.node, before.ca) == (enrolment.node, enrolment.ca)
 
 
+@contextmanager
+def _beside(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Where to write bundles before it is certain that their nodes are added; what is left there goes in the end."""
+    written = [file.with_name(f".{file.name}.new") for file in files]
+    try:
+        yield written
+    finally:
+        for file in written:
+            with suppress(OSError):
+                file.unlink()
+
+
+def _take_places(written: Sequence[Path], files: Sequence[Path]) -> None:
+    """Rename the bundles to what they are to be called; quick, as the database waits meanwhile.
+
+    Raises:
+        StorageError: one cannot be renamed.
+    """
+    for before, file in zip(written, files, strict=True):
+        try:
+            before.replace(file)
+        except OSError as error:
+            raise StorageError(f"cannot write {file}: {error.strerror}; give another place with --bundle") from error
+
+
 def add_nodes(
     config: FleetConfig,
     database: Database,
@@ -89,9 +115,11 @@ def add_nodes(
         Node(node.name, enrolment.public_key, node.devices, node.tags, node.location, added_s=now_s)
         for node, enrolment in zip(new, enrolments, strict=True)
     ]
-    with database.transaction() as connection:
-        insert_nodes(connection, rows)
-        for done, (file, enrolment) in enumerate(zip(files, enrolments, strict=True), 1):
+    with _beside(files) as written:
+        for done, (file, enrolment) in enumerate(zip(written, enrolments, strict=True), 1):
             write_enrolment(file, enrolment)
             progress(done, len(files))
+        with database.transaction() as connection:
+            insert_nodes(connection, rows)
+            _take_places(written, files)
     return files

@@ -95,10 +95,10 @@ def outstanding(known: Sequence[Node], listed: Sequence[Listed]) -> Work:
     )
 
 
-def pending(database: Database) -> bool:
-    """Whether the database alone says that nodes are to be registered or unregistered."""
-    query = "SELECT 1 FROM nodes WHERE (node_id IS NULL) = (removed_s IS NULL) LIMIT 1"
-    return bool(database.rows(query))
+def pending(database: Database) -> frozenset[tuple[str, str]]:
+    """Names and keys of the nodes that, as the database alone says, are to be registered or unregistered."""
+    query = "SELECT name, public_key FROM nodes WHERE (node_id IS NULL) = (removed_s IS NULL)"
+    return frozenset((row["name"], row["public_key"]) for row in database.rows(query))
 
 
 def reachable(config: FleetConfig) -> bool:

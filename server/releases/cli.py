@@ -12,7 +12,7 @@ from server.releases.key_cli import keygen, trust_app
 from server.releases.options import open_registry, trust_if_any
 from server.releases.registry import load_trust
 from server.releases.sign_cli import sign
-from server.releases.signing import description
+from server.releases.signing import description, signatures_path
 from server.releases.tables import print_findings, print_lines, print_list, print_release
 from tinytrain_core.backbones.weights import BACKBONE_HELP, read_bytes
 from tinytrain_core.console import Format
@@ -71,8 +71,11 @@ def create(
         manifest = draft_release(registry, trust, data, time.time(), expires_days, version, min_client)
         file = registry.add(manifest, data)
     print_lines(description(manifest, manifest.to_bytes(), time.time()))
-    say(f"wrote {file}; {trust.threshold} of {len(trust.keys)} keys have to sign it: take it to where a key is, and")
-    say(f"  tinytrain-server release sign {file.name} --key KEY.pem")
+    say(f"wrote {file}; {trust.threshold} of {len(trust.keys)} keys have to sign it. Where a key is on this machine:")
+    say(f"  tinytrain-server release sign {file} --key KEY.pem")
+    signatures = signatures_path(file).name
+    say(f"elsewhere: copy that file there, sign the copy ({file.name}), bring {signatures} back, and here:")
+    say(f"  tinytrain-server release sign --import {signatures}")
 
 
 @app.command("list")

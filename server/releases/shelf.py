@@ -21,9 +21,9 @@ from server.releases.signing import (
     signatures_path,
 )
 from tinytrain_core.backbones.weights import MAX_FILE_BYTES, digest
-from tinytrain_core.errors import ConfigurationError, ManifestError, RollbackError, StorageError
+from tinytrain_core.errors import ConfigurationError, ManifestError, ReleaseError, RollbackError, StorageError
 from tinytrain_core.files import exclusive, write_file
-from tinytrain_core.release import Manifest, check_file
+from tinytrain_core.release import Manifest, Trust, check_file
 
 _NUMBER = r"[1-9][0-9]{0,9}"
 _RELEASE = re.compile(rf"^({_NUMBER})\.json$")
@@ -96,13 +96,22 @@ class Shelf:
             raise ManifestError(f"{file} is {manifest.kind} {manifest.version} of {manifest.name}, in another's place")
         return SignedRelease(manifest, data, read_signatures(signatures_path(file)))
 
-    def rollback_order(self, to: int, withdraws: int) -> SignedRelease | None:
-        """The order to go back to `to` from `withdraws`: of several the one most signed, and then the newest."""
+    def rollback_order(
+        self, to: int, withdraws: int, trust: Trust | None = None, now_s: float = 0.0
+    ) -> SignedRelease | None:
+        """The order to go back to `to` from `withdraws`.
+
+        Of several it is the newest that passes its check by `trust` at the time `now_s`. Where none does, or without
+        `trust`, it is the one most signed, and then the newest.
+        """
         found = [
             self.at(file)
             for file in self.order_files()
             if (match := _ORDER.match(file.name)) and int(match[1]) == to and str(withdraws) in match[2].split("+")
         ]
+        valid = [order for order in found if trust is not None and _passes(order, trust, now_s)]
+        if valid:
+            return max(valid, key=lambda order: (order.manifest.created, order.manifest.expires))
         return max(found, key=lambda order: (len(order.signatures), order.manifest.created), default=None)
 
     def object_file(self, digest: str) -> Path:
@@ -165,6 +174,14 @@ class Shelf:
             self.file(digest)
         except (StorageError, ManifestError):  # not there yet, or damaged
             write_file(self.object_file(digest), data)
+
+
+def _passes(order: SignedRelease, trust: Trust, now_s: float) -> bool:
+    try:
+        order.check(trust, now_s)
+    except ReleaseError:
+        return False
+    return True
 
 
 def _is_named(file: Path, stem: str, numbered: bool) -> bool:

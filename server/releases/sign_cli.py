@@ -61,6 +61,15 @@ def _import(signatures: Path, fleet: Path) -> None:
         say(f"ignored {', '.join(ignored)}: not trusted, or not valid")
 
 
+def _is_filed(signatures: Path, fleet: Path) -> bool:
+    """Whether signatures are where the registry of the fleet, if there is one here, reads them."""
+    try:
+        registry, _ = open_registry(fleet)
+    except ConfigurationError:
+        return False
+    return signatures.resolve() in [signatures_path(file).resolve() for file in registry.manifest_files()]
+
+
 def sign(
     manifest: Annotated[str, typer.Argument(help="A manifest's file, or the version of a release in --fleet.")] = "",
     key: Annotated[Path | None, typer.Option(help="A private key's PEM file.")] = None,
@@ -74,8 +83,8 @@ def sign(
 ) -> None:
     """Show what a manifest says and sign it; neither the fleet nor the weights are needed for it.
 
-    Take N.json to the machine that has the key, sign it there, bring N.signatures.json back and import it. A file
-    that has signatures already is added to, so that it can also go from one signer to the next.
+    Take releases/manifests/LINE/N.json to the machine that has the key, sign it there, bring N.signatures.json back and
+    import it. A file that has signatures already is added to, so that it can also go from one signer to the next.
 
     Example: tinytrain-server release sign 2.json --key alice.pem
 
@@ -90,6 +99,9 @@ def sign(
     file = open_registry(fleet)[0].manifest_file(int(manifest)) if manifest.isdecimal() else Path(manifest)
     target = out or signatures_path(file)
     signed, signatures = _sign_file(file, key, target, weights, yes)
-    say(f"wrote {target}, with {len(signatures)} of the {len(signed.key_ids)} signatures; where the registry is:")
-    say(f"  tinytrain-server release sign --import {target.name}")
+    say(f"wrote {target}, with {len(signatures)} of the {len(signed.key_ids)} signatures that it may have")
+    if _is_filed(target, fleet):
+        say("it is in its place in the registry, so that nothing has to be imported")
+    else:
+        say(f"bring it to the registry, and there:\n  tinytrain-server release sign --import {target.name}")
     return None

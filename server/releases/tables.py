@@ -5,19 +5,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Column, Table
 
+from server.fleet.options import plain_console, rows_table
 from server.releases.checks import Finding
 from server.releases.registry import Registry
-from server.releases.signing import DAY_S, SignedRelease, date, description, lifetime
+from server.releases.signing import DAY_S, SignedRelease, description, lifetime
+from server.words import moment
 from tinytrain_core.console import Format
 from tinytrain_core.errors import TinyTrainError
 from tinytrain_core.release import Trust
 
 WARN_DAYS = 14
-_PLAIN_WIDTH = 160  # columns where the output is not a terminal
+_DAY = len("2025-12-31")
 
 
 def print_json(value: Any) -> None:
@@ -61,8 +61,8 @@ def _cells(release: SignedRelease, row: Mapping[str, Any], now_s: float) -> dict
         "kind": f"roll-back from {', '.join(map(str, manifest.withdraws))}" if manifest.is_rollback else "release",
         "architecture": manifest.architecture,
         "KiB": f"{manifest.length / 1024:,.0f}",
-        "created": date(manifest.created)[:10],
-        "expires": date(manifest.expires)[:10] + (f" ! {lifetime(manifest, now_s)}" if soon else ""),
+        "created": moment(manifest.created)[:_DAY],
+        "expires": moment(manifest.expires)[:_DAY] + (f" ! {lifetime(manifest, now_s)}" if soon else ""),
         "signatures": _signed(row),
         "channels": ", ".join(row["channels"]),
         "withdrawn": row["withdrawn"] or "",
@@ -80,23 +80,19 @@ def _entries(registry: Registry) -> Iterator[tuple[Path, SignedRelease | TinyTra
 
 def print_list(registry: Registry, trust: Trust | None, now_s: float, style: Format) -> int:
     """Print all releases and roll-back orders; the exit code of the first that is damaged, or 0."""
-    console = Console(width=None if Console().is_terminal else _PLAIN_WIDTH)
-    table, rows, failed = Table(box=SIMPLE_HEAD), list[dict[str, Any]](), 0
+    cells, rows, failed = list[dict[str, str]](), list[dict[str, Any]](), 0
     for file, entry in _entries(registry):
         if isinstance(entry, TinyTrainError):
             failed = failed or entry.exit_code
             rows.append({"file": str(file), "problem": str(entry)})
             continue
         rows.append(facts(registry, trust, entry) | {"file": str(file)})
-        cells = _cells(entry, rows[-1], now_s)
-        if not table.columns:
-            table = Table(*(Column(name, overflow="fold") for name in cells), box=SIMPLE_HEAD)
-        table.add_row(*cells.values())
+        cells.append(_cells(entry, rows[-1], now_s))
     if style is Format.JSON:
         print_json(rows)
         return failed
-    if table.columns:
-        console.print(table, markup=False)
+    if cells:
+        plain_console().print(rows_table(cells))
     for row in rows:
         if "problem" in row:
             print_lines({"damaged": row["problem"]}, error=True)
@@ -122,7 +118,7 @@ def print_release(registry: Registry, trust: Trust | None, release: SignedReleas
     print_lines(lines)
     for promotion in history:
         how = f"by force to {promotion['channel']}" if promotion["forced"] else f"to {promotion['channel']}"
-        print_lines({"promoted": f"{date(promotion['at'])} {how} {promotion['reason']}".rstrip()})
+        print_lines({"promoted": f"{moment(promotion['at'])} {how} {promotion['reason']}".rstrip()})
 
 
 def print_findings(findings: Sequence[Finding], style: Format) -> None:

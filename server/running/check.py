@@ -1,11 +1,13 @@
 """What has to be right before a fleet's server can run."""
 
 import os
+import pwd
 import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from server.fleet.config import FleetConfig
@@ -21,6 +23,7 @@ from tinytrain_core.errors import TinyTrainError
 from tinytrain_core.files import write_file
 
 NEEDED = ("flower-superlink", "flower-superexec", "flwr-serverapp", "flwr")
+ROOT = 0
 LEAST_FREE_BYTES = 500 * 2**20
 
 
@@ -40,6 +43,39 @@ class Check:
     def row(self) -> dict[str, Any]:
         """It as a row of a table."""
         return {"check": self.what, "result": "ok" if self.passed else "wrong", "found": self.text}
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _barred(folder: Path) -> bool:
+    """Whether this user may not look into a fleet's folder, or not write where its server writes."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return True
+    written = folder / "state"
+    return not os.access(written if written.exists() else folder, os.R_OK | os.W_OK | os.X_OK)
+
+
+def wrong_user(folder: Path) -> str:
+    """What to do where this user should not run the server of the fleet in `folder`; empty where it may."""
+    owner, me = folder.stat().st_uid, os.geteuid()
+    barred = _barred(folder)
+    if not barred and (me == owner or me != ROOT):
+        return ""
+    why = "may not write there" if barred else "would leave files there that it cannot write"
+    return (
+        f"{folder} belongs to {_user_name(owner)}, and {_user_name(me)} {why}; run it as the user that owns the "
+        f"folder: runuser -u {_user_name(owner)} -- tinytrain-server"
+    )
+
+
+def _user(config: FleetConfig) -> Iterator[Check]:
+    cure = wrong_user(config.folder)
+    yield Check("user", not cure, cure or f"{_user_name(os.geteuid())} runs it")
 
 
 def _programs(_: FleetConfig) -> Iterator[Check]:
@@ -97,6 +133,7 @@ def _port(config: FleetConfig) -> Iterator[Check]:
 
 
 _CHECKS: dict[str, Callable[[FleetConfig], Iterator[Check]]] = {
+    "user": _user,
     "programs": _programs,
     "certificates": _certificates,
     "trust": _trust,
@@ -114,4 +151,6 @@ def check_server(config: FleetConfig) -> list[Check]:
             found += check(config)
         except (TinyTrainError, OSError) as error:
             found.append(Check(name, False, str(error)))
+        if name == "user" and not found[-1].passed:
+            break  # the others would write, or blame the disk
     return found

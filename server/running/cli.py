@@ -1,6 +1,7 @@
 """`tinytrain-server up`, `status` and `nginx-conf`: run a fleet's server, look at it, put a proxy in front."""
 
 import logging
+import os
 import signal
 import threading
 import time
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.options import HERE, FleetFolder, Style, say, show_rows
-from server.running.check import check_server
+from server.running.check import check_server, wrong_user
 from server.running.logs import JsonLines, close_log, open_log
 from server.running.proxy import ProxySettings, make_folders, render
 from server.running.status import server_status
@@ -25,6 +26,7 @@ from tinytrain_core.console import Format
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.files import write_file
 
+OWN_FILES = 0o077  # the umask
 _COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red"}
 
 
@@ -82,10 +84,32 @@ def _check(config: FleetConfig, style: Format) -> None:
 
 
 def _run(config: FleetConfig, style: Format) -> None:
+    """Run the server; what it writes is for its own user.
+
+    Raises:
+        ConfigurationError: another user should run it.
+    """
+    if cure := wrong_user(config.folder):
+        raise ConfigurationError(cure)
+    os.umask(OWN_FILES)
     with only_one(config), _opened_log(config, style) as log:
         up = Up(config, log, threading.Event())
         _on_signals(up)
         up.run()
+
+
+def _loaded(fleet: Path) -> FleetConfig:
+    """The fleet's settings.
+
+    Raises:
+        ConfigurationError: they are wrong, or this user may not read them.
+    """
+    try:
+        return load_fleet_config(fleet)
+    except (ConfigurationError, PermissionError):
+        if fleet.is_dir() and (cure := wrong_user(fleet)):
+            raise ConfigurationError(cure) from None
+        raise
 
 
 def up_command(
@@ -100,7 +124,7 @@ def up_command(
 
     Example: tinytrain-server up --fleet /srv/fleet
     """
-    config = load_fleet_config(fleet)
+    config = _loaded(fleet)
     if check:
         _check(config, style)
     else:
@@ -127,7 +151,7 @@ def nginx_command(
     body: Annotated[str, typer.Option(help="The largest request of a device, as nginx writes sizes.")] = "1m",
     node_rate: Annotated[int, typer.Option(help="Requests per second of a node; more are delayed.")] = 20,
     address_rate: Annotated[int, typer.Option(help="Requests per second of an address.")] = 200,
-    connections: Annotated[int, typer.Option(help="Connections of an address.")] = 1_000,
+    connections: Annotated[int, typer.Option(help="Requests of an address at a time.")] = 200,
     log_all: Annotated[bool, typer.Option("--log-all", help="Log polls and heartbeats as well.")] = False,
 ) -> None:
     """Write the configuration of the nginx that stands in front of a fleet's SuperLink.

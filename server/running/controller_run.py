@@ -7,7 +7,7 @@ the controller itself takes a lock.
 
 import json
 import logging
-import re
+import math
 import sys
 import threading
 import time
@@ -21,6 +21,7 @@ from server.fleet.database import Database
 from server.nodes.superlink_session import CONNECTION
 from server.pki.folder import CA_CERTIFICATE
 from server.releases.trust import load_trust
+from server.running.flower_answers import answer_in
 from server.running.processes import HUNG_WITHIN_S, STOPPED_WITHIN_S, Identity, command_line, end, identify
 from server.running.service import Pauses, run_program
 from tinytrain_core.errors import ConfigurationError, FleetError
@@ -53,7 +54,7 @@ fleet = %s
 
 @dataclass(frozen=True)
 class Beat:
-    """A controller's last sign of life: its run, its process, and seconds since 1970."""
+    """A controller's last sign of life: its run, its process, and seconds since 1970 by the clock of then."""
 
     run_id: str
     pid: int
@@ -85,7 +86,7 @@ def write_app(config: FleetConfig) -> Path:
 
 @dataclass
 class ControllerRun:
-    """The fleet's one controller.
+    """The fleet's one controller. Times are of the clock that nobody sets, `time.monotonic`.
 
     Attributes:
         environment: of Flower's programs.
@@ -100,15 +101,17 @@ class ControllerRun:
     log: logging.Logger
     stop: threading.Event
     run_id: str | None = None
-    submitted_s: float = 0.0
+    submitted_s: float = -math.inf
     late_starts: int = 0
     pauses: Pauses = field(default_factory=lambda: Pauses(first_s=1.0))
+    _beat: Beat | None = None
+    _beat_s: float = -math.inf
 
     def tick(self, now_s: float, reachable_s: float) -> None:
         """Submit a run where there is no controller.
 
         Args:
-            now_s: seconds since 1970; reachable_s: since when the SuperLink has answered.
+            now_s: the time; reachable_s: since when the SuperLink has answered.
         """
         reason = self._why_not(now_s, reachable_s)
         if reason and now_s >= self.pauses.next_s:
@@ -133,10 +136,16 @@ class ControllerRun:
         self.late_starts = 0
         if controller_process(self.config, beat) is None:
             return f"process {beat.pid} of run {beat.run_id} has ended; see logs/controller.jsonl"
-        silent_s = now_s - max(beat.beat_s, reachable_s)
+        silent_s = now_s - max(self._heard(beat, now_s), reachable_s)
         if silent_s > self.config.stale_s:
             return f"run {beat.run_id} has given no sign of life for {silent_s:.0f} s"
         return ""
+
+    def _heard(self, beat: Beat, now_s: float) -> float:
+        """When a sign of life was first seen here: what it says of the time is by a clock that may be set."""
+        if beat != self._beat:
+            self._beat, self._beat_s = beat, now_s
+        return self._beat_s
 
     def _replace(self, reason: str, now_s: float) -> None:
         self.log.log(logging.WARNING if self.run_id else logging.INFO, "a controller is started: %s", reason)
@@ -145,31 +154,29 @@ class ControllerRun:
             load_trust(self.config.folder)
             self.end_process(HUNG_WITHIN_S)
             self._stop_runs()
-            self.run_id = str(self._flwr("run", str(write_app(self.config)), CONNECTION)["run-id"])
+            self.run_id = str(self._flwr("run", str(write_app(self.config)), CONNECTION, needed="run-id"))
         except (FleetError, ConfigurationError) as error:
             self.log.error("no controller could be started: %s; again in %.0f s", error, self.pauses.next_s - now_s)
             return
-        self.submitted_s = time.time()
+        self.submitted_s = time.monotonic()
         self.log.info("run %s was submitted", self.run_id)
 
     def _stop_runs(self) -> None:
         """Stop every run that has not ended, so that none begins beside the next."""
-        runs = self._flwr("list", CONNECTION, "--limit", RECENT_RUNS).get("runs", [])
-        for run in runs:
-            if run["status"] in _LIVE:
-                self._flwr("stop", run["run-id"], CONNECTION)
+        runs = self._flwr("list", CONNECTION, "--limit", RECENT_RUNS, needed="runs")
+        try:
+            live = [str(run["run-id"]) for run in runs if run["status"] in _LIVE]
+        except (TypeError, KeyError):
+            raise FleetError(f"`flwr list` gave runs that cannot be read: {str(runs)[:500]}") from None
+        for run_id in live:
+            self._flwr("stop", run_id, CONNECTION)
 
-    def _flwr(self, *arguments: str) -> dict[str, Any]:
-        """What `flwr` answers.
+    def _flwr(self, *arguments: str, needed: str = "success") -> Any:
+        """What `flwr` answers: the part of it called `needed`.
 
         Raises:
-            FleetError: it failed, or did not answer in time.
+            FleetError: it failed, did not answer in time, or answered something else.
         """
         command: list[str | Path] = [PROGRAMS / "flwr", *arguments, "--format", "json"]
         printed = run_program(command, self.environment, self.config.state, self.stop)
-        found = re.search(r"\{.*\}", printed, re.DOTALL)
-        answer: dict[str, Any] = json.loads(found[0]) if found else {}
-        if not answer.get("success"):
-            why = " ".join(str(answer.get("error-message", printed)).split())
-            raise FleetError(f"`flwr {arguments[0]}` failed: {why[:500]}")
-        return answer
+        return answer_in(printed, f"flwr {arguments[0]}", needed)

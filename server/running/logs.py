@@ -1,14 +1,22 @@
-"""Logs for programs: one line of JSON for each event, in files that are turned over before they fill the disk."""
+"""Logs for programs: one line of JSON for each event, in files that are turned over before they fill the disk.
+
+    python -m server.running.logs FLEET/state/logs
+
+turns over what the proxy has written there, for a timer: it goes on while `tinytrain-server up` does not run.
+"""
 
 import json
 import logging
 import re
+import shutil
+import sys
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 MAX_BYTES = 10 * 2**20
 KEPT = 5
+ACCESS_LOG, ERROR_LOG = "proxy.jsonl", "proxy-errors.log"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b\s*:?\s*")
 _STAMP = re.compile(r"^\d{4}-\d{2}-\d{2}T[0-9:.]+Z\s+")
@@ -78,7 +86,17 @@ def turn_over(file: Path, most: int = MAX_BYTES, kept: int = KEPT) -> bool:
         older = file.with_name(f"{file.name}.{number - 1}")
         if older.exists():
             older.replace(file.with_name(f"{file.name}.{number}"))
-    file.with_name(f"{file.name}.1").write_bytes(file.read_bytes())
+    shutil.copyfile(file, file.with_name(f"{file.name}.1"))
     with file.open("r+b") as stream:
         stream.truncate()
     return True
+
+
+def turn_over_proxy_logs(folder: Path) -> None:
+    """Put what the proxy has written aside, where it is much."""
+    for name in (ACCESS_LOG, ERROR_LOG):
+        turn_over(folder / name)
+
+
+if __name__ == "__main__":
+    turn_over_proxy_logs(Path(sys.argv[1]))

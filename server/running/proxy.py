@@ -9,7 +9,6 @@ from server.fleet.config import FleetConfig
 from server.nodes.superlink_session import dialled
 from tinytrain_core.errors import ConfigurationError, StorageError
 
-ACCESS_LOG, ERROR_LOG = "proxy.jsonl", "proxy-errors.log"
 DELAYED_S = 20  # at most, so that a delayed request does not run into a node's own limit of 30 s
 _UNQUOTABLE = set('"$\\\n')
 _PLACE = re.compile(r"@([a-z_]+)@")
@@ -22,7 +21,7 @@ class ProxySettings(BaseModel):
         listen: host:port or port; None is the port that devices dial, on every address.
         body: the largest request, as nginx writes sizes.
         node_rate: requests per second of a node; what comes faster is delayed.
-        address_rate, connections: requests per second and connections of an address, behind which many may be.
+        address_rate, connections: requests per second, and at a time, of an address, behind which many may be.
         log_all: whether polls and heartbeats that went well are logged as well.
     """
 
@@ -32,7 +31,7 @@ class ProxySettings(BaseModel):
     body: str = Field("1m", pattern=r"^[1-9][0-9]*[km]?$")
     node_rate: int = Field(20, ge=1, le=10_000)
     address_rate: int = Field(200, ge=1, le=100_000)
-    connections: int = Field(1_000, ge=1, le=100_000)
+    connections: int = Field(200, ge=1, le=100_000)
     log_all: bool = False
 
 

@@ -1,6 +1,7 @@
 """Watches what SuperLink and proxy log, and tells the operator of everybody who was turned away."""
 
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass, field
@@ -8,8 +9,7 @@ from dataclasses import dataclass, field
 from server.fleet.config import FleetConfig
 from server.fleet.database import Database
 from server.fleet.nodes import nodes
-from server.running.logs import turn_over
-from server.running.proxy import ACCESS_LOG, ERROR_LOG
+from server.running.logs import ACCESS_LOG, ERROR_LOG, turn_over_proxy_logs
 from server.running.refusals import Refusal, Told, from_proxy, from_proxy_error, from_superlink
 from server.running.tail import Tail
 from tinytrain_core.errors import StorageError
@@ -29,9 +29,9 @@ class RefusalWatch:
     _told: Told = field(default_factory=Told)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _names: dict[str, str] = field(default_factory=dict)
-    _names_s: float = 0.0
-    _looked_s: float = 0.0
-    _turned_s: float = 0.0
+    _names_s: float = -math.inf
+    _looked_s: float = -math.inf
+    _turned_s: float = -math.inf
 
     def __post_init__(self) -> None:
         logs = self.config.state / "logs"
@@ -45,7 +45,7 @@ class RefusalWatch:
             self._tell(refusal)
 
     def look(self, now_s: float) -> None:
-        """Read what the proxy has logged since the last look."""
+        """Read what the proxy has logged since the last look; `now_s` is of `time.monotonic`."""
         if now_s - self._looked_s < LOOK_S:
             return
         self._looked_s = now_s
@@ -55,22 +55,22 @@ class RefusalWatch:
             self._tell(from_proxy_error(line))
         if now_s - self._turned_s > TURN_OVER_S:
             self._turned_s = now_s
-            turn_over(self._access.file)
-            turn_over(self._errors.file)
+            turn_over_proxy_logs(self._access.file.parent)
 
     def _tell(self, refusal: Refusal | None) -> None:
         if refusal is None:
             return
         with self._lock:
-            is_new = self._told.is_new(refusal, time.time())
+            is_new = self._told.is_new(refusal, time.monotonic())
         if is_new:
             self.log.warning("refused: %s", refusal.text)
 
     def _name_of(self, pem: str) -> str | None:
         """The node that has a key; the list of them is read again every few seconds."""
         with self._lock:
-            if time.time() - self._names_s > KEYS_KEPT_S:
-                self._names, self._names_s = self._read_names(), time.time()
+            now_s = time.monotonic()
+            if now_s - self._names_s > KEYS_KEPT_S:
+                self._names, self._names_s = self._read_names(), now_s
             return self._names.get(pem.strip())
 
     def _read_names(self) -> dict[str, str]:

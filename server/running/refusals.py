@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -165,9 +166,9 @@ class Told:
     at: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def is_new(self, refusal: Refusal, now_s: float) -> bool:
-        """Whether to tell of it now."""
+        """Whether to tell of it now, by a clock that nobody sets."""
         key = refusal.kind, refusal.who
-        if now_s - self.at.get(key, -QUIET_S) < QUIET_S:
+        if now_s - self.at.get(key, -math.inf) < QUIET_S:
             return False
         self.at.pop(key, None)
         self.at[key] = now_s

@@ -51,10 +51,16 @@ def _controller_state(config: FleetConfig, beat: Beat | None, runs: bool, now_s:
     if beat is None:
         return "never ran"
     silent_s = now_s - beat.beat_s
-    said = f"run {beat.run_id}, last sign of life {duration(max(silent_s, 0))} ago"
+    when = f"{duration(silent_s)} ago" if silent_s >= 0 else f"{duration(-silent_s)} ahead of this clock, which was set"
+    said = f"run {beat.run_id}, last sign of life {when}"
     if not runs:
         return f"does not run; {said}"
-    return said if silent_s <= config.stale_s else f"silent; {said}"
+    return said if _is_recent(config, beat, now_s) else f"silent; {said}"
+
+
+def _is_recent(config: FleetConfig, beat: Beat, now_s: float) -> bool:
+    """Whether a sign of life is one of just now; one that is far ahead is from before the clock was set back."""
+    return abs(now_s - beat.beat_s) <= config.stale_s
 
 
 def _fleet_rows(database: Database, now_s: float, recent_s: float) -> list[dict[str, Any]]:
@@ -95,5 +101,5 @@ def server_status(config: FleetConfig, now_s: float) -> Status:
             _row("controller", controller, _controller_state(config, beat, controller is not None, now_s)),
             *_fleet_rows(database, now_s, RECENT_S),
         )
-    beats = controller is not None and beat is not None and now_s - beat.beat_s <= config.stale_s
+    beats = controller is not None and beat is not None and _is_recent(config, beat, now_s)
     return Status(rows, all((up, superlink, superexec, answers, beats)))

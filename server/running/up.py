@@ -5,6 +5,7 @@ supervisor left behind is ended first, and the controller goes on from the fleet
 """
 
 import logging
+import math
 import os
 import sqlite3
 import threading
@@ -37,7 +38,7 @@ SUPERLINK, SUPEREXEC = "superlink", "superexec"
 
 @dataclass
 class Health:
-    """What is known of the SuperLink's health; times are seconds since 1970.
+    """What is known of the SuperLink's health; times are of the clock that nobody sets, `time.monotonic`.
 
     Attributes:
         since_s: since when it has answered without a break; None where it does not.
@@ -45,8 +46,8 @@ class Health:
     """
 
     since_s: float | None = None
-    asked_s: float = 0.0
-    answered_s: float = field(default_factory=time.time)
+    asked_s: float = -math.inf
+    answered_s: float = field(default_factory=time.monotonic)
 
     def look(self, config: FleetConfig, now_s: float) -> None:
         """Ask it, where it is time to."""
@@ -81,7 +82,7 @@ class Up:
         self.controller = ControllerRun(config, self.database, environment, log, stop)
         self.registrar = Registrar(config, log)
         self.health = Health()
-        self._warned_s = 0.0
+        self._warned_s = -math.inf
 
     def run(self) -> None:
         """Watch them until `stop` is set; then end controller, SuperExec and SuperLink, in this order."""
@@ -98,7 +99,7 @@ class Up:
     def _tick_or_wait(self) -> None:
         """A tick; a disk that is full or a database that is busy ends nothing here."""
         try:
-            self._tick(time.time())
+            self._tick(time.monotonic())
         except (StorageError, sqlite3.Error, OSError) as error:
             self.log.error("%s; again in %.0f s", error, TROUBLE_S)
             self.stop.wait(TROUBLE_S)
@@ -114,7 +115,7 @@ class Up:
         self.refusals.look(now_s)
         if self.health.since_s is not None:
             self.registrar.tick(self.database)
-            self._control(time.time(), self.health.since_s)
+            self._control(time.monotonic(), self.health.since_s)
 
     def _look(self, now_s: float) -> None:
         """Ask the SuperLink how it is, and start it again when it has long not answered."""
@@ -141,7 +142,7 @@ class Up:
         if now_s - self._warned_s < DAY_S:
             return
         self._warned_s = now_s
-        for warning in pki_warnings(self.config, now_s):
+        for warning in pki_warnings(self.config, time.time()):
             self.log.warning("%s", warning)
 
     def _end(self) -> None:

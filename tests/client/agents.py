@@ -23,7 +23,7 @@ from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import to_bytes
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode
-from tinytrain_core.orders import OrderRequest
+from tinytrain_core.orders import Delivery, OrderRequest
 from tinytrain_core.release import Manifest, Trust, key_id, sign
 from tinytrain_core.wire import PersonaliseRequest
 
@@ -165,6 +165,11 @@ def carry_out(device: Device, request: OrderRequest, data: bytes | None) -> None
     assert give(device, request, data) == ErrorCode.NONE
     device.tick()
     assert device.state.running() is None
+
+
+def unique_ids(deliveries: Sequence[Delivery]) -> list[int]:
+    """The ids of reports, to acknowledge them."""
+    return sorted({delivery.envelope.report_id for delivery in deliveries})
 
 
 def reported(device: Device) -> list[tuple[int, int, int, int, int]]:

@@ -21,10 +21,10 @@ import torch
 
 from client.agent.standing import Release, read_standing
 from client.store import Store
-from tests.client.agents import NOW, backbones, manifest, open_device, order, write_device
+from tests.client.agents import NOW, backbones, manifest, open_device, order, unique_ids, write_device
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode
-from tinytrain_core.orders import SyncRequest, unique_ids
+from tinytrain_core.orders import SyncRequest
 
 CUT = 77
 DEVICES = (11, 12)

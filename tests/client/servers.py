@@ -3,10 +3,10 @@
 import datetime
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from cryptography import x509
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 Key = ec.EllipticCurvePrivateKey
+Respond = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 
 def certificate(
@@ -66,13 +67,13 @@ class Authority:
 
 
 @contextmanager
-def serving(files: tuple[Path, Path] | None, clock_off_s: float = 0.0) -> Iterator[int]:
-    """A server of HTTPS, or of HTTP without certificates, whose clock may be off; its port."""
+def serving(files: tuple[Path, Path] | None, clock_off_s: float = 0.0, date: str = "") -> Iterator[int]:
+    """A server of HTTPS, or of HTTP without certificates, whose clock may be off or say `date`; its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def date_time_string(self, timestamp: float | None = None) -> str:
             now = datetime.datetime.now(datetime.UTC).timestamp()
-            return formatdate(now + clock_off_s, usegmt=True)
+            return date or formatdate(now + clock_off_s, usegmt=True)
 
         def do_GET(self) -> None:
             self.send_response(404)
@@ -82,7 +83,44 @@ def serving(files: tuple[Path, Path] | None, clock_off_s: float = 0.0) -> Iterat
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    with listening(files, Handler) as port:
+        yield port
+
+
+@contextmanager
+def answering(
+    files: tuple[Path, Path] | None, respond: Callable[[BaseHTTPRequestHandler, bytes], None]
+) -> Iterator[int]:
+    """A server that answers every POST as `respond` does, which has the request and its content; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            respond(self, self.rfile.read(int(self.headers["Content-Length"])))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with listening(files, Handler) as port:
+        yield port
+
+
+def say(handler: BaseHTTPRequestHandler, content: bytes, status: int = 200, **headers: str) -> None:
+    """Answer a request."""
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+@contextmanager
+def listening(files: tuple[Path, Path] | None, handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """A server in threads of its own."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True  # some never end what they say
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     if files is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

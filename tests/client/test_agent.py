@@ -21,11 +21,12 @@ from tests.client.agents import (
     open_device,
     order,
     reported,
+    unique_ids,
     write_device,
 )
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode
-from tinytrain_core.orders import NodeState, SyncRequest, unique_ids
+from tinytrain_core.orders import NodeState, SyncRequest
 from tinytrain_core.release import Held
 
 

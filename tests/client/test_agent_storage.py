@@ -2,24 +2,29 @@
 
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from client.agent.agent import Agent
 from client.agent.config import load_agent_config
 from client.agent.respondent import Unable
 from client.agent.standing import read_standing
 from client.config import load_node_config
-from client.connection.node_process import Node
+from client.connection.process import Node
+from client.enrolment.bundle import make_device_key
 from client.store import Store
-from client.supervision.run_cli import agent_facts
+from client.supervision.start import agent_facts
 from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, trust, write_device
 from tests.disk import full_for
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode, StorageError
+from tinytrain_core.files import exclusive
 from tinytrain_core.orders import SyncRequest
 from tinytrain_core.report import Outcome
 
@@ -86,7 +91,7 @@ def test_a_disk_that_is_full_altogether(device: Device, data: bytes, caplog: pyt
         assert device.agent.sync(SyncRequest(acknowledged=[5])) == ErrorCode.NONE
         assert device.agent.answer("", ErrorCode.STORAGE, NOW).status.refused == ErrorCode.STORAGE
     assert "free the disk" in caplog.text
-    device.tick()
+    device.tick(NOW + 60)
     assert [error for _, error in told(device)] == [0]
     assert device.state.running() is None
 
@@ -116,6 +121,27 @@ def test_a_node_whose_state_cannot_be_opened_says_so(tmp_path: Path, data: bytes
     assert isinstance(node.agent(), Agent)
     assert node.state is not None
     node.state.close()
+
+
+def test_a_node_without_a_place_for_its_lock_goes_on_and_one_that_has_a_twin_does_not(tmp_path: Path) -> None:
+    file = write_device(tmp_path)
+    make_device_key(tmp_path)
+    command = [sys.executable, "-m", "client.connection.process", str(file)]
+    fields = {**yaml.safe_load(file.read_text(encoding="utf-8")), "key": "node.key"}
+    file.write_text(yaml.safe_dump(fields), encoding="utf-8")
+    (tmp_path / "store").write_bytes(b"")  # no folder can be made
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as node:
+        assert node.stderr is not None
+        assert any("no order can be taken" in line for line in node.stderr)
+        assert any("no contact" in line for line in node.stderr)
+        assert node.poll() is None
+        node.terminate()
+    assert node.returncode == 0
+    (tmp_path / "store").unlink()
+    with exclusive(tmp_path / "store"):
+        twin = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert twin.returncode == StorageError.exit_code
+    assert "another process" in twin.stderr
 
 
 def test_what_a_device_holds_can_be_looked_at_while_it_runs(device: Device, data: bytes) -> None:

@@ -9,6 +9,7 @@ from client.config import load_node_config
 from client.store import Store
 from tests.client.conftest import write_images
 from tinytrain_core.backbones.weights import digest
+from tinytrain_core.files import exclusive
 
 
 @pytest.fixture
@@ -113,3 +114,13 @@ def test_help_teaches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         assert call(monkeypatch, *command, "--help") == 0
         printed = capsys.readouterr().out
         assert not command or "Example" in printed
+
+
+def test_a_store_in_which_a_node_works_is_left_alone(
+    node: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--backbone", "b.safetensors", "--method", "none"]
+    with exclusive(load_node_config(node).store):
+        assert call(monkeypatch, "personalise", "node.yaml", *options) == 7
+    assert "a node is at work" in capsys.readouterr().err
+    assert call(monkeypatch, "personalise", "node.yaml", *options) == 0

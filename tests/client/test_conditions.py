@@ -69,6 +69,11 @@ def test_a_device_without_a_supply_to_be_seen_is_on_the_mains(tmp_path: Path) ->
     assert power(tmp_path / "nothing", mains_only=True, least=100) == NodeState.IDLE
 
 
+def test_a_socket_that_feeds_nothing_does_not_hold_a_device_without_a_battery_back(tmp_path: Path) -> None:
+    write(tmp_path / "ucsi-source-psy-USBC000:001", type="USB", online=0, scope="System")
+    assert power(tmp_path, mains_only=True) == NodeState.IDLE
+
+
 def test_mains_and_batteries(tmp_path: Path) -> None:
     write(tmp_path / "AC", type="Mains", online=0)
     write(tmp_path / "BAT0", type="Battery", capacity=40)
@@ -160,7 +165,15 @@ def test_the_settings_are_read_and_anchored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"window": "22-6"}, {"window": ["25:00-06:00"]}, {"server": "nowhere"}, {"poll_s": 0}, {"colour": "red"}]
+    "wrong",
+    [
+        {"window": "22-6"},
+        {"window": ["25:00-06:00"]},
+        {"server": "nowhere"},
+        {"server": "a..b:1"},
+        {"poll_s": 0},
+        {"colour": "red"},
+    ],
 )
 def test_wrong_settings_are_named(wrong: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):

@@ -79,7 +79,32 @@ def test_a_clock_within_what_flower_lets_pass(authority: Authority) -> None:
         assert ask(authority, port).cause == Cause.NONE
 
 
-@pytest.mark.parametrize(("status", "cause"), [(401, Cause.KEY), (412, Cause.KEY), (404, Cause.TOO_OLD)])
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 2024 00:00:00 +" + "9" * 30, "Mon, 01 Jan 999999 00:00:00", "0"])
+def test_a_date_that_is_none_says_nothing(date: str, authority: Authority) -> None:
+    with serving(authority.issue("localhost"), date=date) as port:
+        assert ask(authority, port, status=401).cause == Cause.KEY
+
+
+@pytest.mark.parametrize("host", ["fleet..example.org", "a" * 70 + ".org", "-", "."])
+def test_a_name_that_can_be_none(host: str, authority: Authority) -> None:
+    assert ask(authority, 443, host).cause == Cause.NAME
+
+
+@pytest.mark.parametrize("port", [0, 99_999])
+def test_a_port_that_can_be_none(port: int, authority: Authority) -> None:
+    assert ask(authority, port).cause in (Cause.NAME, Cause.NOBODY)
+
+
+def test_a_server_that_never_answers(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.connection.pace.CALL_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert ask(authority, silent.getsockname()[1]).cause == Cause.SILENT
+
+
+REFUSALS = [(401, Cause.KEY), (412, Cause.KEY), (404, Cause.TOO_OLD), (302, Cause.ELSEWHERE), (500, Cause.SERVER)]
+
+
+@pytest.mark.parametrize(("status", "cause"), REFUSALS)
 def test_a_refusal_is_explained(status: int, cause: Cause, authority: Authority) -> None:
     with serving(authority.issue("localhost")) as port:
         assert ask(authority, port, status=status).cause == cause

@@ -67,6 +67,13 @@ def test_the_folder_has_all_that_the_node_needs(bundle: Path, tmp_path: Path) ->
     assert stat.S_IMODE((tmp_path / "node").stat().st_mode) == 0o700
 
 
+def test_the_store_may_be_elsewhere(bundle: Path, tmp_path: Path) -> None:
+    assert load_node_config(enrol(bundle, tmp_path / "1", {}).with_name("node.yaml")).store == tmp_path / "1" / "store"
+    elsewhere = str(tmp_path / "var")
+    agent = enrol(bundle, tmp_path / "2", {}, store=elsewhere)
+    assert load_node_config(agent.with_name("node.yaml")).store == tmp_path / "var"
+
+
 def test_every_key_that_is_left_to_the_owner_can_be_set(bundle: Path, tmp_path: Path) -> None:
     agent = enrol(bundle, tmp_path / "node", {})
     plain = load_agent_config(agent)
@@ -78,6 +85,7 @@ def test_every_key_that_is_left_to_the_owner_can_be_set(bundle: Path, tmp_path: 
     assert config.temperature is not None
     assert config.privacy is not None
     assert (config.outbox, config.poll_s, plain.local_every_h) == (plain.outbox, plain.poll_s, 0)
+    assert config.max_orders_per_day == plain.max_orders_per_day
 
 
 def test_the_same_bundle_again_brings_back_what_is_missing(bundle: Path, tmp_path: Path) -> None:
@@ -161,8 +169,9 @@ def test_the_commands(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     app.command("key")(key_command)
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke
-    done = run(app, ["enrol", bundle.name, "--data", "4=photos", "--data", "9=glyphs"])
+    done = run(app, ["enrol", bundle.name, "--data", "4=photos", "--data", "9=glyphs", "--store", "kept"])
     assert done.exit_code == 0
+    assert load_node_config("node/node.yaml").store == tmp_path / "kept"
     assert str(tmp_path / "photos") in done.stderr
     assert [device.data for device in load_node_config("node/node.yaml").devices] == [
         str(tmp_path / "photos"),

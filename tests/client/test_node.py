@@ -5,14 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flwr.app import Message
 
+from client.connection.loop import MAX_FAILURES, NodeLoop
 from client.connection.messages import OfflineError, RefusedError, RunEndedError
-from client.connection.node_loop import NodeLoop
-from tests.client.agents import NOW, Device, backbones, open_device, write_device
+from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, write_device
 from tests.client.conftest import write_images
 from tests.client.wires import SECRET, Wire, exchange, fields, message, ordered, silent
 from tinytrain_core import wire
 from tinytrain_core.digests import digest
+from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import QUERY_SYNC, SyncRequest
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
@@ -111,3 +113,79 @@ def test_a_node_that_the_server_has_forgotten_asks_anew(device: Device) -> None:
     loop.step()
     assert (known, line.opened) == ([None, 7], [5, None])
     assert loop.idle()
+
+
+def talk(loop: NodeLoop, times: int = 1) -> None:
+    for _ in range(times):
+        loop._next_talk = 0.0
+        loop.step()
+
+
+def asking(hold_s: float = 0.0, ttl: float = 3_600.0, digest: str = "") -> Message:
+    return message(QUERY_SYNC, {wire.REQUEST_RECORD: fields(SyncRequest(hold_s=hold_s, digest=digest))}, ttl)
+
+
+def test_questions_of_a_server_that_began_anew_are_dropped_and_the_reports_stay(device: Device, data: bytes) -> None:
+    line = Wire([ordered(data, hold_s=100.0), asking(50.0)])
+    loop = NodeLoop(device.agent, line, device.config)
+    loop._come_online()
+    loop._take_messages()
+    device.tick()
+    line.failing = RefusedError("SendNodeHeartbeat", 404)
+    loop._next_sign = 0.0
+    talk(loop)
+    assert len(loop._held) == 2
+    line.failing, line.number = None, 8
+    line.poisoned = {question.incoming.handle.metadata.message_id: OfflineError("", 500) for question in loop._held}  # type: ignore[attr-defined]
+    contacts: list[int] = []
+    loop._contact = lambda: contacts.append(1)
+    talk(loop)
+    assert (loop._held, contacts, device.state.pending()) == ([], [1], 1)
+    line.sent.append(asking())
+    talk(loop)
+    assert len(line.answers[0].deliveries) == 1
+
+
+@pytest.mark.parametrize("status", [500, None])
+def test_an_answer_that_is_never_taken_does_not_block_the_others(
+    status: int | None, device: Device, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = ordered(data, hold_s=100.0), asking(50.0, digest=digest(data))
+    line = Wire([first, second], poisoned={first.metadata.message_id: OfflineError("PushMessages", status)})
+    troubles: list[Exception] = []
+    loop = NodeLoop(device.agent, line, device.config, trouble=troubles.append)
+    for turn in range(MAX_FAILURES):
+        later = 100.0 * turn + time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda later=later: later)
+        talk(loop, 3)
+    assert loop._held == []
+    assert len(line.answers) == 1
+    assert len(troubles) == (0 if status else MAX_FAILURES)
+    assert device.state.pending() == 1
+
+
+def test_an_answer_that_comes_too_late_is_not_sent(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Wire([asking(50.0, ttl=100.0)])
+    loop = NodeLoop(device.agent, line, device.config)
+    loop.step()
+    monkeypatch.setattr(time, "time", lambda: NOW + 101)
+    talk(loop)
+    assert (loop._held, line.answers) == ([], [])
+
+
+def test_a_message_that_cannot_be_used_is_told_with_the_reason(
+    device: Device, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = exchange(device, message(QUERY_SYNC, {"other": fields(SyncRequest())}), message("train.other", {}))
+    assert [answer.status.refused for answer in line.answers] == [ErrorCode.REQUEST] * 2
+    assert "its records are not understood: KeyError" in caplog.text
+    assert "'train.other' is not taken: it is not for this node" in caplog.text
+
+
+def test_a_report_that_waits_is_no_work(device: Device, data: bytes) -> None:
+    """The supervisor cures a connection that is alive and dead at once, unless a worker is there."""
+    assert device.agent.order(order(manifest(data, 1)), data, NOW) == ErrorCode.NONE
+    device.tick(times=1)
+    assert device.agent.working()
+    device.tick()
+    assert (device.agent.working(), device.agent.busy()) == (False, True)

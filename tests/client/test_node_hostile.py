@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 
-from client.connection.fleet_messages import inflated, message_of
+from client.connection.fleet_messages import UnusableError, inflated, message_of
 from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, write_device
 from tests.client.conftest import write_images
 from tests.client.wires import SECRET, Records, exchange, fields, message, ordered, silent
@@ -119,5 +119,6 @@ def test_a_file_that_nobody_signed_is_not_kept(device: Device, data: bytes) -> N
 
 def test_something_that_is_no_message_has_no_answer() -> None:
     assert message_of(object()) is None
-    assert inflated("a", {"a": b"Message 7"}) is None
-    assert inflated("a", {"a": b"\xff" * 100}) is None
+    for content in (b"Message 7", b"\xff" * 100, b"Message  2\0{}"):
+        with pytest.raises(UnusableError, match="understood"):
+            inflated("a", {"a": content}, 100)

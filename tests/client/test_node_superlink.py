@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Array, ArrayRecord, ConfigRecord
 
-from client.supervision.run_cli import agent_facts
+from client.supervision.start import agent_facts
 from tests.client.agents import backbones, manifest, order, write_device
 from tests.client.servers import Authority
 from tests.client.superlink import SuperLink, free_port, opened, started, superlink

@@ -9,19 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.agent.database import EXHAUSTED
+from client.agent.outbox import Filed
 from client.agent.privacy import PrivacyConfig
 from client.agent.standing import Release, Standing, later, parse_standing, read_standing, write_standing
-from client.agent.state import KEPT_ORDERS, AgentState, Filed, Order
+from client.agent.state import KEPT_ORDERS, AgentState, Order
 from tests.client.agents import NOW, backbones, manifest, open_device, order, write_device
 from tinytrain_core.errors import ErrorCode, RollbackError, StorageError
 from tinytrain_core.release import Held
 from tinytrain_core.report import Outcome, failure
 
 DIGESTS = st.sampled_from(["", "a" * 64, "b" * 64])
-RELEASES = st.builds(Release, st.integers(0, 9), DIGESTS)
+RELEASES = st.builds(Release, st.integers(0, 9), DIGESTS, st.integers(0, 99))
 HELD = st.builds(Held, st.integers(0, 9), DIGESTS, st.integers(0, 9), st.integers(0, 99))
 SPENT = st.dictionaries(st.integers(1, 20), st.integers(0, 50), max_size=4)
-STANDINGS = st.builds(Standing, st.integers(0, 9), HELD, RELEASES, RELEASES, SPENT)
+STANDINGS = st.builds(Standing, st.integers(0, 9), HELD, RELEASES, RELEASES, SPENT, st.sampled_from(["", "main:a"]))
 
 
 def an_order(rollout: int, attempt: int = 1) -> Order:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from client.store import Store
+from tests.disk import full_for
 from tinytrain_core.backbones.weights import digest
 from tinytrain_core.errors import BackboneError, StorageError
+from tinytrain_core.files import InUseError, exclusive, replacing
 
 DATA = b"backbone" * 1000
 NAME = digest(DATA)
@@ -56,13 +58,51 @@ def test_deltas_are_of_one_device_and_one_backbone(tmp_path: Path) -> None:
     assert (store.delta(1, NAME), store.delta(2, NAME), store.delta(2, digest(b"other"))) == (None, b"two", None)
 
 
-def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     store.save_delta(1, NAME, b"old")
-    (tmp_path / "deltas" / "1" / f".{NAME}.delta.partial").mkdir()  # the place of the partial file is taken
+    monkeypatch.setattr(os, "fsync", full_for(".delta"))
     with pytest.raises(StorageError, match="cannot write"):
         store.save_delta(1, NAME, b"new")
     assert store.delta(1, NAME) == b"old"
+    assert [file.name for file in (tmp_path / "deltas" / "1").iterdir()] == [f"{NAME}.delta"]
+
+
+def test_two_writers_of_a_file_leave_one_of_their_files(tmp_path: Path) -> None:
+    """One writes all of its file while the other is in the middle of its own."""
+    file = tmp_path / "file"
+    with replacing(file) as one:
+        one.write(b"one, ")
+        with replacing(file) as other:
+            other.write(b"the other, whole")
+        assert file.read_bytes() == b"the other, whole"
+        Store(tmp_path).prune(())
+        one.write(b"whole")
+    assert file.read_bytes() == b"one, whole"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_dead_process_left_half_written_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "deltas" / "1"
+    folder.mkdir(parents=True)
+    for name in (f".{NAME}.delta.partial", f".{NAME}.delta.77-1.partial", ".other.delta.77-1.partial"):
+        (folder / name).write_bytes(b"half")
+    with replacing(folder / "other.delta") as stream:
+        stream.write(b"whole")
+        Store(tmp_path).prune({NAME, "other"})
+    assert [file.name for file in folder.iterdir()] == ["other.delta"]
+    (folder / f".{NAME}.delta.77-1.partial").write_bytes(b"half")
+    Store(tmp_path).save_delta(1, NAME, b"new")
+    assert sorted(file.name for file in folder.iterdir()) == sorted([f"{NAME}.delta", "other.delta"])
+
+
+def test_a_folder_that_somebody_has_is_told_from_one_that_cannot_be_written(tmp_path: Path) -> None:
+    with exclusive(tmp_path), pytest.raises(InUseError, match="another process"), exclusive(tmp_path):
+        pass
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot write") as found, exclusive(tmp_path / "file"):
+        pass
+    assert not isinstance(found.value, InUseError)
 
 
 def test_a_store_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:

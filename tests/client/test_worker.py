@@ -16,6 +16,7 @@ import pytest
 
 from client.agent.work import Work, WorkerProcess
 from client.agent.worker import Job
+from client.config import load_node_config
 from client.store import Store
 from tests.client.agents import (
     NOW,
@@ -132,6 +133,15 @@ def test_a_worker_that_takes_too_long_is_ended(tmp_path: Path, data: bytes) -> N
     device.state.close()
 
 
+def test_a_node_whose_file_is_broken_while_it_runs_goes_on(tmp_path: Path, data: bytes) -> None:
+    device = open_device(write_device(tmp_path), Started(tmp_path))
+    (tmp_path / "node.yaml").write_text("devices: [", encoding="utf-8")
+    assert device.agent.order(order(manifest(data, 1)), data, NOW) == ErrorCode.NONE
+    wait_for(lambda: device.state.running() is None, device)
+    assert outcomes(device)[11][1] == ErrorCode.NONE
+    device.state.close()
+
+
 PARENT = """
 import os, sys, time
 from pathlib import Path
@@ -154,7 +164,7 @@ def alive(pid: int) -> bool:
 def test_a_worker_dies_with_its_parent(tmp_path: Path, data: bytes) -> None:
     write_device(tmp_path)
     Store(tmp_path / "store").save_backbone(digest(data), data)
-    job = Job(node=tmp_path / "node.yaml", request=PersonaliseRequest(digest=digest(data), **LONG), devices=[11])
+    job = Job(node=load_node_config(tmp_path / "node.yaml"), request=PersonaliseRequest(digest=digest(data), **LONG))
     command = [sys.executable, "-c", PARENT, job.model_dump_json(), str(tmp_path / "worker.log")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None

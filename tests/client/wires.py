@@ -7,9 +7,10 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
+from client.connection.contents import MAX_MESSAGE_BYTES
 from client.connection.fleet_messages import KINDS, inflated, reply_to, unpack
+from client.connection.loop import NodeLoop
 from client.connection.messages import Incoming, RunEndedError
-from client.connection.node_loop import NodeLoop
 from tests.client.agents import NOW, Device, manifest, order
 from tests.client.test_wire_bytes import on_the_wire
 from tinytrain_core import wire
@@ -28,12 +29,14 @@ class Wire:
     answers: list[Answer] = field(default_factory=list)
     failing: Exception | None = None
     opened: list[int | None] = field(default_factory=list)
+    number: int = 7
+    poisoned: dict[str, Exception] = field(default_factory=dict)  # messages that no answer is taken to
 
     def open(self, known_id: int | None = None) -> int:
         self.opened.append(known_id)
         if self.failing:
             raise self.failing
-        return 7
+        return self.number
 
     def beat(self) -> None:
         if self.failing:
@@ -47,13 +50,16 @@ class Wire:
         message = self.sent.pop(0)
         objects = {name: item.deflate() for name, item in get_all_nested_objects(message).items()}
         bare = Message(metadata=message.metadata, content=RecordDict())  # type: ignore[call-overload]
-        content = inflated(message.object_id, objects) if message.metadata.message_type in KINDS else None
-        return unpack(bare, content)
+        if message.metadata.message_type not in KINDS:
+            return unpack(bare, None)
+        return unpack(bare, inflated(message.object_id, objects, MAX_MESSAGE_BYTES))
 
     def reply(self, incoming: Incoming, answer: Answer) -> None:
         if isinstance(self.failing, RunEndedError):
             raise self.failing
         assert isinstance(incoming.handle, Message)
+        if error := self.poisoned.get(incoming.handle.metadata.message_id):
+            raise error
         reply = reply_to(incoming.handle, answer)
         self.received.append(on_the_wire(reply))
         metrics = {name: dict(record) for name, record in reply.content.metric_records.items()}

@@ -187,7 +187,7 @@ def test_a_device_without_space_is_a_storage_error(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("where", ["file/a.pt", "folder/a.pt"])
 def test_what_cannot_be_written_is_a_storage_error(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("")
-    (tmp_path / "folder" / ".a.pt.partial").mkdir(parents=True)
+    (tmp_path / "folder" / "a.pt").mkdir(parents=True)
     with pytest.raises(StorageError, match=r"cannot write the checkpoint of step 1"):
         trained(tmp_path / where).save(1)
 

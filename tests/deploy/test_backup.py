@@ -54,3 +54,21 @@ def test_a_fleet_comes_back_from_its_archive(tmp_path: Path) -> None:
         assert [node.name for node in nodes(database)] == ["gate-1"]
     assert warnings(restored, time.time()) == []
     assert (restored.releases / "manifests" / "1.json").read_text() == "{}"
+
+
+def test_a_fleet_without_a_database_gets_none(tmp_path: Path) -> None:
+    config = fleet_on_loopback(tmp_path / "fleet")
+    config.state.mkdir()
+    environment = {**os.environ, "PYTHON": sys.executable}
+    command = [str(SCRIPT), str(config.folder), str(tmp_path / "fleet.tar.gz")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "no database yet" in done.stderr
+    assert not list(config.state.iterdir())
+
+
+def test_a_folder_that_is_no_fleet_is_refused(tmp_path: Path) -> None:
+    command = [str(SCRIPT), str(tmp_path), str(tmp_path / "fleet.tar.gz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ from typing import IO, Any
 import yaml
 
 from client.agent.config import AgentConfig, load_agent_config
-from client.supervision.run_cli import agent_facts
+from client.supervision.start import agent_facts
 from tests.fleet.folders import write_images
 from tests.fleet.proxy import CountingProxy
 

@@ -8,8 +8,8 @@ import pytest
 from flwr.app import Message, MetricRecord, RecordDict
 
 from client.connection.identity import load_identity
+from client.connection.link import Link
 from client.connection.messages import OfflineError, RefusedError
-from client.connection.node import Link
 from server.fleet.database import Database
 from tests.fleet.devices import QUICK, Device
 from tests.fleet.folders import LABEL
@@ -91,7 +91,7 @@ class Liar:
             made.metadata.__dict__["_message_id"] = made.object_id
             return made
 
-        patch.setattr("client.connection.node.reply_to", reply)
+        patch.setattr("client.connection.link.reply_to", reply)
         opened = False
         while not self.stop.wait(0.3):
             try:

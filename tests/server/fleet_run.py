@@ -29,8 +29,8 @@ SPEC: dict[str, Any] = {
 class FleetRun:
     """`count` nodes of one device each, the numbers of which are theirs; the first is a gateway of three."""
 
-    def __init__(self, folder: Path, count: int = 6) -> None:
-        self.folder = ReleaseFolder(folder)
+    def __init__(self, folder: Path, count: int = 6, cohort: int = 2) -> None:
+        self.folder = ReleaseFolder(folder, cohort=cohort)
         self.clock = VirtualClock()
         self.nodes: dict[int, HonestNode] = {}
         for number in range(1, count + 1):
@@ -46,7 +46,8 @@ class FleetRun:
         spec = RolloutSpec.model_validate(SPEC | changes)
         with Database(self.folder.config.database) as database:
             now_s = self.clock.now_s()
-            state = prepared(spec, self.folder.registry, self.folder.trust, nodes(database), now_s)
+            cohort = self.folder.config.minimum_cohort
+            state = prepared(spec, self.folder.registry, self.folder.trust, nodes(database), now_s, cohort)
             with database.transaction() as connection:
                 state = store.insert_rollout(connection, state, now_s)
                 store.record(connection, state.number, [began(state)], now_s)

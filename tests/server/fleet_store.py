@@ -86,14 +86,16 @@ def add_report(
     release: int = 1,
     rollout: int = 0,
     received_s: float = NOW_S,
-    node: str = "node",
+    node: str = "",
+    acknowledged_s: float | None = None,
 ) -> None:
-    """A stored report."""
+    """A stored report; each device has a node of its own where none is named."""
+    node = node or f"node-{report.device}"
     with database.transaction() as connection:
         connection.execute("INSERT OR IGNORE INTO nodes (name, public_key, added_s) VALUES (?, ?, 0)", (node, node))
         row = (node, random.getrandbits(60), rollout, 1, release, report.device, report.profile, report.outcome)
         connection.execute(
             "INSERT INTO reports (node, report_id, rollout, attempt, release_version, device, profile, outcome, error, "
-            "made_s, received_s, fields) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*row, report.error, received_s, received_s, report.model_dump_json()),
+            "made_s, received_s, fields, acknowledged_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*row, report.error, received_s, received_s, report.model_dump_json(), acknowledged_s),
         )

@@ -45,10 +45,11 @@ def manifest(version: int, withdraws: tuple[int, ...] = (), expires: int = NOW +
 class ReleaseFolder:
     """A fleet in `folder`: releases 1 (stable) and 2, and the signed way back."""
 
-    def __init__(self, folder: Path, hold_s: float = 30.0) -> None:
-        self.config = FleetConfig(folder=folder, address="localhost:9092", hold_s=hold_s)
+    def __init__(self, folder: Path, hold_s: float = 30.0, cohort: int = 2) -> None:
+        self.config = FleetConfig(folder=folder, address="localhost:9092", hold_s=hold_s, minimum_cohort=cohort)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "server.yaml").write_text(f"address: localhost:9092\nhold_s: {hold_s}\n")
+        settings = f"address: localhost:9092\nhold_s: {hold_s}\nminimum_cohort: {cohort}\n"
+        (folder / "server.yaml").write_text(settings)
         self.trust = add_keys(folder, "main", [KEY.public_key().public_bytes_raw().hex()])
         self.registry = Registry(self.config.releases, "main")
         for version in (1, 2):

@@ -59,14 +59,16 @@ def fleet_on_loopback(folder: Path, **settings: object) -> FleetConfig:
 class Server:
     """`tinytrain-server up` and what it has started."""
 
-    def __init__(self, config: FleetConfig) -> None:
-        self.config = config
+    def __init__(self, config: FleetConfig, **environment: str) -> None:
+        self.config, self.environment = config, {**os.environ, **environment}
         self.output: IO[bytes] = (config.folder / "up.log").open("ab")
         self.process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
         command = [PROGRAMS / "tinytrain-server", "up", "--fleet", self.config.folder]
-        return subprocess.Popen(command, stdout=self.output, stderr=self.output, start_new_session=True)
+        return subprocess.Popen(
+            command, stdout=self.output, stderr=self.output, start_new_session=True, env=self.environment
+        )
 
     def revive(self) -> None:
         """What `Restart=always` does."""
@@ -97,8 +99,8 @@ class Server:
 
 
 @contextmanager
-def running_server(config: FleetConfig) -> Iterator[Server]:
-    server = Server(config)
+def running_server(config: FleetConfig, **environment: str) -> Iterator[Server]:
+    server = Server(config, **environment)
     try:
         yield server
     except AssertionError as error:
@@ -108,12 +110,15 @@ def running_server(config: FleetConfig) -> Iterator[Server]:
 
 
 @contextmanager
-def running_proxy(config: FleetConfig, settings: ProxySettings | None = None) -> Iterator[None]:
-    """nginx in front of the fleet, by this user."""
+def running_proxy(
+    config: FleetConfig, settings: ProxySettings | None = None, file: Path | None = None
+) -> Iterator[None]:
+    """nginx in front of the fleet, by this user; its configuration is made unless there is a `file`."""
     assert NGINX is not None
-    make_folders(config)
-    file = config.state / "proxy" / "nginx.conf"
-    file.write_text(render(config, settings), encoding="utf-8")
+    if file is None:
+        make_folders(config)
+        file = config.state / "proxy" / "nginx.conf"
+        file.write_text(render(config, settings), encoding="utf-8")
     errors = config.state / "logs" / "proxy-errors.log"
     process = subprocess.Popen([NGINX, "-e", str(errors), "-c", str(file)], start_new_session=True)
     try:

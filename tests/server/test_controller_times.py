@@ -6,6 +6,7 @@ import pytest
 
 from server.fleet.rollout.state import Phase, Step
 from tests.server.fleet_run import PASS_S, FleetRun
+from tests.server.honest_fleet import good
 from tests.server.release_folder import weights
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import NodeState
@@ -94,3 +95,17 @@ def test_a_superlink_that_is_away_for_hours_gives_nobody_up(fleet: FleetRun) -> 
     state = fleet.run(300)
     assert (state.phase, state.dark_s) == (Phase.COMPLETED, None)
     assert {node.attempt for node in state.nodes.values()} == {1}
+
+
+def test_where_more_is_due_than_a_pass_sends_every_node_has_its_turn(
+    fleet: FleetRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.fleet.courier.MOST_SENT", 2)
+    with fleet.controller() as controller:
+        for _ in range(20):
+            for node in fleet.nodes.values():
+                node.deliver(good(node.number, 1), 0, 0, 1, fleet.clock.now_s())
+            controller.step()
+            fleet.clock.sleep(PASS_S)
+    told = [len(node.told) for node in fleet.nodes.values()]
+    assert 0 < max(told) <= 2 * min(told)

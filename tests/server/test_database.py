@@ -16,6 +16,12 @@ def test_a_new_database_has_the_latest_schema_and_opens_again(tmp_path: Path) ->
             assert database.rows("SELECT * FROM rollouts") == []
 
 
+def test_reports_of_a_span_of_time_are_found_by_an_index(tmp_path: Path) -> None:
+    with Database(tmp_path / "fleet.sqlite") as database:
+        plan = database.rows("EXPLAIN QUERY PLAN SELECT * FROM reports WHERE received_s > 1.0")
+    assert "reports_by_time" in plan[0]["detail"]
+
+
 def test_all_of_a_transaction_happens_or_nothing(tmp_path: Path) -> None:
     with Database(tmp_path / "fleet.sqlite") as database:
         with suppress(ZeroDivisionError), database.transaction() as connection:

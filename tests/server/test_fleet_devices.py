@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from server.fleet.reports.cli import app
-from server.fleet.reports.devices import age_text
+from server.words import age, moment
 from tests.server.fleet_store import add_node, add_report, add_rollout, failed, good, make_fleet, opened
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import NodeState
@@ -69,7 +69,7 @@ def test_how_each_device_is(fleet: Path) -> None:
     assert (one["node"], one["class"], one["tags"], one["release"]) == ("gateway", "stm32h743", ["berlin"], 4)
     assert (one["order"], one["rollout"], one["attempt"]) == ("outside window", "spring", 2)
     assert (one["pending"], one["dropped"], one["restarts"]) == (2, 1, 3)
-    assert one["last"] == "adapted"
+    assert one["last"] == "ok"
     assert found[2]["last"] == "failed: no images"
     assert found[2]["last_report_s"] == pytest.approx(7_300, abs=60)
     assert one["clock_skew_s"] == 120
@@ -88,9 +88,22 @@ def test_no_accuracy_of_a_device_is_shown(fleet: Path) -> None:
         assert "accuracy" not in text
 
 
+@pytest.mark.parametrize("style", ["table", "json", "csv"])
+def test_whether_adapting_helped_a_device_is_not_shown(tmp_path: Path, style: str) -> None:
+    folder, texts = make_fleet(tmp_path / "fleet"), []
+    for after in (0.9, 0.1):
+        with opened(folder) as database:
+            if after > 0.5:
+                add_node(database, "gateway", [(1, "pi_4")])
+            add_report(database, good(1, before=0.5, after=after), received_s=time.time() - 9_000, node="gateway")
+        texts.append(run(folder, "devices", "--format", style))
+    assert "ok" in texts[0]
+    assert not re.search("adapted|kept|worse", "".join(texts))
+
+
 def test_the_table_of_devices(fleet: Path) -> None:
     lines = {line.split()[0]: " ".join(line.split()) for line in run(fleet, "devices").splitlines() if line.strip()}
-    assert re.search(r"outside window \(spring, attempt 2\) 2, 1 lost 3 \+120 s adapted, 1[0-9]{2} s$", lines["1"])
+    assert re.search(r"outside window \(spring, attempt 2\) 2, 1 lost 3 \+120 s ok, 1[0-9]{2} s$", lines["1"])
     assert "24 h, STALE refused: clock" in lines["3"]
     assert "never, STALE" in lines["4"]
     table = list(csv.DictReader(io.StringIO(run(fleet, "devices", "--format", "csv"))))
@@ -121,4 +134,9 @@ def test_an_empty_fleet(tmp_path: Path) -> None:
     ("seconds", "text"), [(None, "never"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7_200, "2 h"), (200_000, "2 d")]
 )
 def test_ages(seconds: float | None, text: str) -> None:
-    assert age_text(seconds) == text
+    assert age(seconds) == text
+
+
+def test_moments() -> None:
+    assert moment(1_767_225_599) == "2025-12-31 23:59:59 UTC"
+    assert (moment(None), moment(1e12)) == ("", "1000000000000 s after 1970")

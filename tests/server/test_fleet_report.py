@@ -46,7 +46,7 @@ def test_by_release_and_class(fleet: Path) -> None:
     assert found["by"] == ["release", "class"]
     assert [(g["release"], g["class"], g["devices"]) for g in found["groups"]] == [
         (1, "pi_4", 6),
-        (2, "phone", "fewer than 5"),
+        (2, "phone", "of fewer than 5 nodes"),
         (2, "pi_4", 6),
     ]
     spring, _, summer = found["groups"]
@@ -74,13 +74,13 @@ def test_filters(fleet: Path, filters: list[str], devices: dict[int, int]) -> No
 def test_filters_do_not_single_a_device_out(fleet: Path) -> None:
     found = report(fleet, "--by", "day", "--since", "1d", "--rollout", "summer", "--by", "class")["groups"]
     (phones,) = [group for group in found if group["class"] == "phone"]
-    assert phones["devices"] == "fewer than 5"
+    assert phones["devices"] == "of fewer than 5 nodes"
     assert set(phones) == {"day", "class", "devices"}
 
 
 def test_csv_has_a_column_for_everything(fleet: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(run("report", "--fleet", str(fleet), "--format", "csv"))))
-    assert [row["devices"] for row in rows] == ["6", "fewer than 5", "6"]
+    assert [row["devices"] for row in rows] == ["6", "of fewer than 5 nodes", "6"]
     assert float(rows[0]["gain_mean"]) == pytest.approx(0.1)
     assert rows[2]["errors"] == "1 no images"
     assert {value for name, value in rows[1].items() if name not in ("release", "class", "devices")} == {""}

@@ -77,12 +77,34 @@ def test_a_full_disk_adds_nothing_and_can_be_tried_again(
 ) -> None:
     new = [new_node(name, [f"{number}:pi_4"]) for number, name in enumerate("abc", 1)]
     with monkeypatch.context() as full:
-        full.setattr(os, "fsync", full_for("bundles/.c."))
+        full.setattr(os, "fsync", full_for("bundles/..c.new."))
         with pytest.raises(StorageError, match="free the disk"):
             add(fleet, database, *new)
     assert names(database) == []
     keys = {file.name: read_enrolment(file).public_key for file in add(fleet, database, *new)}
     assert keys == {node.name: node.public_key for node in nodes(database)}
+
+
+def test_others_write_to_the_database_while_bundles_are_written(fleet: FleetConfig, database: Database) -> None:
+    add(fleet, database, new_node("old", ["9:pi_4"]))
+
+    def meanwhile(done: int, total: int) -> None:
+        assert not (fleet.folder / "bundles" / "a").exists()  # the bundle of a node that is not in the fleet yet
+        with Database(fleet.database) as other:
+            registered(other, "old", done)
+
+    new = [new_node("a", ["1:pi_4"]), new_node("b", ["2:pi_4"])]
+    add_nodes(fleet, database, new, lambda name: fleet.folder / "bundles" / name, progress=meanwhile)
+    assert find_node(database, "old").node_id == 2
+    assert sorted(file.name for file in (fleet.folder / "bundles").iterdir()) == ["a", "b", "old"]
+
+
+def test_a_node_that_is_there_keeps_its_bundle(fleet: FleetConfig, database: Database) -> None:
+    (file,) = add(fleet, database, new_node("a", ["1:pi_4"]))
+    before = file.read_bytes()
+    with pytest.raises(ConfigurationError, match="called a already"):
+        add(fleet, database, new_node("a", ["1:pi_4"]))
+    assert file.read_bytes() == before
 
 
 def test_a_file_that_is_no_bundle_of_that_node_is_not_written_over(fleet: FleetConfig, database: Database) -> None:

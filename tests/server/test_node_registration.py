@@ -1,5 +1,6 @@
 """The SuperLink's list of nodes and the database's: a real SuperLink over TLS, with authentication of its nodes."""
 
+import logging
 import os
 import signal
 import socket
@@ -17,9 +18,11 @@ from server.fleet.config import FleetConfig
 from server.fleet.database import Database
 from server.fleet.nodes import HostedDevice, Node, add_node, find_node, nodes, registered, remove_node
 from server.nodes import cli as node_cli
+from server.nodes.registrar import Registrar
 from server.nodes.registration import pending, reachable, reconcile
 from server.nodes.superlink_session import Listed, RefusedError, SuperLinkSession, write_connection
 from tests.server.fleet_folders import call, make_fleet, printed
+from tests.server.running import wait_for
 from tinytrain_core.enrolment import read_enrolment
 from tinytrain_core.errors import FleetError
 from tinytrain_core.node_key import make_key, public_of, public_pem
@@ -168,6 +171,31 @@ def test_what_cannot_be_brought_in_line_is_told(fleet: FleetConfig, database: Da
     texts = "\n".join(changes.warnings())
     assert "key of node odd-1 was unregistered" in texts
     assert "'odd-stranger'" in texts
+
+
+def test_what_the_superlink_does_not_do_is_told_once_and_holds_nobody_up(
+    fleet: FleetConfig, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    spent = add(database, 1, "held")
+    with SuperLinkSession(fleet) as session:
+        session.unregister(session.register(pem(spent), spent.name, ""))
+    registrar = Registrar(fleet, logging.getLogger("registrar"))
+    attempts: list[object] = []
+
+    def attempt() -> object:
+        registrar.tick(database)
+        if registrar._thread and registrar._thread not in attempts:
+            attempts.append(registrar._thread)
+        return len(attempts) > 1 and not registrar._thread.is_alive()  # type: ignore[union-attr]
+
+    wait_for("a second attempt", attempt)
+    told = [record.getMessage() for record in caplog.records if "held-1" in record.getMessage()]
+    assert len(told) == 1
+    assert registrar._pauses.failures == 2
+    registrar._pauses.next_s = time.monotonic() + 3_600
+    add(database, 2, "held")
+    wait_for("its registration", lambda: (attempt(), find_node(database, "held-2").node_id)[1])
+    registrar.wait()
 
 
 def test_the_commands(fleet: FleetConfig, database: Database, tmp_path: Path) -> None:

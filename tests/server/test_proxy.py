@@ -1,9 +1,11 @@
 """nginx in front of a real SuperLink: what devices reach, what they do not, and what the operator reads of it."""
 
 import re
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -125,6 +127,22 @@ def test_what_is_too_big_or_not_signed_is_refused(config: FleetConfig) -> None:
     assert post(config, "/v1/fleet/push-object", bytes(2**20 + 1)) == 413
     assert post(config, "/v1/fleet/pull-messages") == 401
     assert post(config, "/v1/fleet/pull-messages", method="GET") == 404
+
+
+def test_one_address_cannot_take_all_of_the_proxys_memory(tmp_path: Path) -> None:
+    own = fleet_on_loopback(tmp_path / "fleet")
+    head = b"POST /v1/fleet/push-object HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    context = ssl.create_default_context(cafile=str(own.pki / pki.CA_CERTIFICATE))
+    host, _, port = own.address.rpartition(":")
+    with running_proxy(own), ExitStack() as opened:
+        for _ in range(ProxySettings().connections + 1):
+            connection = context.wrap_socket(socket.create_connection((host, int(port)), 30), server_hostname=host)
+            opened.enter_context(connection)
+            connection.sendall(head + bytes(1_000))
+        assert b"503" in connection.recv(100)
+    buffered = re.search(r"client_body_buffer_size (\d+)k;", render(own))
+    assert buffered
+    assert int(buffered[1]) * 2**10 * ProxySettings().connections <= 16 * 2**20
 
 
 def test_the_operator_reads_who_was_refused_and_why(

@@ -107,6 +107,27 @@ def test_the_order_that_is_used_is_the_most_signed_and_then_the_newest(registry:
         assert used() == expected
 
 
+def test_an_order_that_devices_would_take_now_comes_before_one_with_more_signatures(registry: Registry) -> None:
+    for version in (1, 2):
+        file_release(registry, DATA, version)
+    trust = trust_of(1, 2).model_copy(update={"threshold": 1})
+    files = [
+        registry.add_order(rollback_of(DATA, 1, [2], created=NOW + place, expires=NOW + days * DAY))
+        for place, days in enumerate((1, 90, 80, 90))
+    ]
+    for file, keys in zip(files, ((1, 2), (1,), (1,), (3,)), strict=True):  # 3 is not trusted
+        add_signatures(signatures_path(file), signed_by(file.read_bytes(), *keys))
+
+    def used(now_s: float) -> int:
+        order = registry.rollback_order(1, 2, trust, now_s)
+        assert order is not None
+        return order.manifest.created - NOW
+
+    assert used(NOW + 2 * DAY) == 2
+    assert used(NOW + 85 * DAY) == 1
+    assert used(NOW + 100 * DAY) == 0  # none is valid: the one most signed
+
+
 def rename(file: Path) -> None:
     file.rename(file.with_name("9.json"))
 

@@ -101,8 +101,23 @@ def test_a_halt_is_seen_with_its_figures(fleet: FleetRun) -> None:
     halted = found["decisions"][-1]
     assert (found["phase"], halted["what"]) == ("halted", "halted")
     assert halted["figures"]["share_worse"] == 1.0
-    assert {"figure": "share_worse", "now": "1", "bound": "at most 0.3"} in found["gates"]
+    gates = {each["figure"]: (each["now"], each["bound"], each["judged"]) for each in found["gates"]}
+    assert gates["share_worse"] == ("1", "at most 0.3", "failed")
+    assert gates["mean_change"] == ("", "at least -0.1", "not judged: 0 of 3")
     assert "at most 0.3" in call(fleet, "status").stdout
+
+
+def test_accuracies_of_fewer_devices_than_a_cohort_are_not_shown(tmp_path: Path) -> None:
+    fleet = FleetRun(tmp_path / "fleet", cohort=5)
+    for node in fleet.nodes.values():
+        node.report = lambda device, version: worse(device, version).model_copy(update={"accuracy_after": 0.4321})
+    call(fleet, "start", spec_file(fleet, SPEC + "rollback: none\n"))
+    fleet.run(600)
+    text = call(fleet, "status", "--format", "json").stdout
+    assert not any(figure in text for figure in ("0.43", "-0.06", "0.07", "3 of 3 devices are worse"))
+    gates = {each["figure"]: each["now"] for each in json.loads(text)["gates"]}
+    assert gates["share_worse"] == gates["gain_lower_bound"] == "fewer than 5 devices"
+    assert "more than 30% of the devices are worse" in status(fleet)["reason"]
 
 
 def test_what_does_not_exist_is_told(fleet: FleetRun) -> None:

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.fleet.rollout.figure import Figure
-from server.fleet.rollout.gates import Sample, figures, hopeless, judge, sample
+from server.fleet.rollout.gates import figures, hopeless, judge
+from server.fleet.rollout.sample import Sample, sample
 from server.fleet.rollout.spec import Gates
 from server.fleet.rollout.state import Progress, Step
 from tinytrain_core.errors import ErrorCode
@@ -40,7 +41,7 @@ def test_a_device_counts_once_and_silence_after_an_order_is_a_failure() -> None:
         node(Step.FAILED, failed(1, ErrorCode.TOO_LATE)),
     ]
     found = sample(nodes, Gates())
-    assert (found.devices, found.counted, found.failed, found.worse) == (11, 7, 4, 1)
+    assert (found.devices, found.counted, found.failed, found.blamed) == (11, 7, 4, 0)
 
 
 def test_errors_of_the_images_are_not_held_against_a_release() -> None:
@@ -55,24 +56,26 @@ def test_errors_of_the_images_are_not_held_against_a_release() -> None:
     [
         (of(*[gained(n, 0.1) for n in range(9)], failed(9)), Gates(), ""),
         (of(*[gained(n, 0.1) for n in range(8)], failed(8), failed(9)), Gates(), "2 of 10 devices failed; at most 10%"),
-        (of(*[gained(n, 0.1) for n in range(8)], silent=2), Gates(), "2 of 10 devices failed"),
+        (
+            of(*[gained(n, 0.1) for n in range(8)], silent=2),
+            Gates(),
+            "2 of 10 devices failed, 2 of them without a word",
+        ),
         (of(*[gained(n, 0.1 - 0.11 * (n % 2)) for n in range(10)]), Gates(), "5 of 10 devices are worse; at most 30%"),
         (of(*[gained(n, 0.1 * (n % 3)) for n in range(10)]), Gates(min_gain_lower_bound=0.1), "begins at"),
         (of(*[gained(n, 0.1, 0.8) for n in range(10)]), Gates(), "accuracy changed by -0.200 against another release"),
         (of(*[gained(n, 0.1, 0.8) for n in range(10)]), Gates(max_drop=None), ""),
-        (of(*[gained(n, 0.1, 0.8 if n < 4 else None) for n in range(10)]), Gates(), ""),  # fewer than min_reports
     ],
 )
 def test_a_gate_says_what_was_found_and_what_is_allowed(of: Sample, gates: Gates, message: str) -> None:
     verdict = judge(of, gates)
     assert verdict.passed == (not message)
-    assert verdict.enough
     assert message in verdict.reason
 
 
 def test_the_bound_is_that_of_students_t() -> None:
     gains = [0.01, 0.05, -0.02, 0.08, 0.03]
-    found = figures(of(*[gained(n, gain) for n, gain in enumerate(gains)]))
+    found = figures(of(*[gained(n, gain) for n, gain in enumerate(gains)]), Gates())
     measured = [0.5 + gain - 0.5 for gain in gains]
     assert found["gain_lower_bound"] == pytest.approx(fmean(measured) - half_width(measured))
     assert found["mean_gain"] == pytest.approx(0.03)
@@ -80,18 +83,10 @@ def test_the_bound_is_that_of_students_t() -> None:
 
 def test_with_too_few_nothing_else_is_judged() -> None:
     few = of(failed(1), failed(2), unknown=8)
-    assert (judge(few, Gates()).passed, judge(few, Gates()).enough) == (False, False)
+    assert (judge(few, Gates()).passed, judge(few, Gates()).guilty) == (False, False)
     assert judge(few, Gates(too_few="pass")).passed
     assert not judge(few, Gates(min_reports=2)).passed
-    assert hopeless(few, Gates()) == ""
-
-
-def test_reports_with_noise_count_and_decide_nothing() -> None:
-    noisy = [Figure(n, 1, n, Outcome.WITHHELD, before=200.0, after=-200.0) for n in range(10)]
-    verdict = judge(of(*noisy), Gates())
-    assert verdict.passed
-    assert verdict.figures["counted"] == 10
-    assert verdict.figures["mean_gain"] is None
+    assert hopeless(few, Gates()) is None
 
 
 FIGURES = st.lists(

@@ -1,15 +1,21 @@
 """`up --check`, `status` and `nginx-conf` as the operator calls them."""
 
 import json
+import os
 import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from server.cli import app
 from server.fleet.config import load_fleet_config
+from server.fleet.database import Database
 from server.running import check as server_check
-from server.running.status import duration
+from server.running.controller_run import SERVERAPP
+from server.running.status import duration, server_status
 from tests.server.fleet_folders import call, printed
 from tests.server.running import HAS_FLOWER, fleet_on_loopback
 from tinytrain_core.errors import ConfigurationError
@@ -29,8 +35,50 @@ def results(folder: Path) -> dict[str, tuple[str, str]]:
 def test_a_fleet_that_can_run_passes(tmp_path: Path) -> None:
     config = fleet_on_loopback(tmp_path / "fleet")
     found = results(config.folder)
-    assert set(found) == {"programs", "certificates", "trust", "disk", "database", "address"}
+    assert set(found) == {"user", "programs", "certificates", "trust", "disk", "database", "address"}
     assert {result for result, _ in found.values()} == {"ok"}
+
+
+def test_the_wrong_user_is_told_so_and_nothing_is_written(tmp_path: Path) -> None:
+    config = fleet_on_loopback(tmp_path / "fleet")
+    if os.geteuid() == 0:
+        os.chown(config.folder, 65_534, 65_534)
+    else:
+        config.folder.chmod(0o500)
+    before = sorted(config.folder.iterdir())
+    for options in (["--check"], []):
+        with pytest.raises(ConfigurationError, match="user"):
+            call(app, "up", *options, "--fleet", config.folder)
+    result, text = results(config.folder)["user"]
+    assert result == "wrong"
+    assert "run it as the user that owns the folder" in text
+    assert sorted(config.folder.iterdir()) == before
+    config.folder.chmod(0o700)
+
+
+def test_a_fleet_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    call(app, "init", tmp_path / "a" / "fleet", "--address", "fleet.example.org:443")
+    assert (tmp_path / "a" / "fleet").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "open").mkdir(mode=0o755)
+    said = call(app, "init", tmp_path / "open", "--address", "fleet.example.org:443").stderr
+    assert "chmod 700" in said
+
+
+def test_a_sign_of_life_from_the_future_is_none(tmp_path: Path) -> None:
+    config = fleet_on_loopback(tmp_path / "fleet")
+    now_s = time.time()
+    command = [sys.executable, "-c", "import time; time.sleep(100)", SERVERAPP, str(config.pki / "ca.crt")]
+    with subprocess.Popen(command) as controller, Database(config.database) as database:
+        with database.transaction() as connection:
+            connection.execute("INSERT INTO controller VALUES (1, 'run', ?, ?)", (controller.pid, now_s))
+        states = {
+            ahead_s: next(row["state"] for row in server_status(config, now_s - ahead_s).rows if row["pid"])
+            for ahead_s in (0, 86_400)
+        }
+        controller.kill()
+    assert states[0].startswith("run run")
+    assert states[86_400].startswith("silent")
+    assert "ahead of this clock" in states[86_400]
 
 
 def test_what_is_wrong_is_named_and_the_rest_is_checked(tmp_path: Path) -> None:

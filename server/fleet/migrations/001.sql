@@ -29,9 +29,6 @@ CREATE TABLE rollouts (
     started_s REAL NOT NULL,
     ended_s REAL
 );
--- Numbers begin at the minute in which the database is made, so that those of one that was lost do not come again:
--- devices do not carry out an order that they have seen.
-INSERT INTO sqlite_sequence (name, seq) VALUES ('rollouts', CAST(strftime('%s', 'now') AS INTEGER) / 60);
 
 CREATE TABLE rollout_nodes (             -- what the state machine knows of each node
     rollout INTEGER NOT NULL REFERENCES rollouts (id),
@@ -77,6 +74,7 @@ CREATE TABLE reports (
     PRIMARY KEY (node, report_id)
 );
 CREATE INDEX reports_by_rollout ON reports (rollout, release_version);
+CREATE INDEX reports_by_time ON reports (received_s);
 CREATE INDEX reports_by_device ON reports (device, received_s);
 CREATE INDEX reports_by_node ON reports (node, received_s);
 CREATE INDEX reports_to_acknowledge ON reports (node) WHERE acknowledged_s IS NULL;

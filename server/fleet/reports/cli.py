@@ -5,7 +5,6 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,14 +13,15 @@ from rich.console import Console
 
 from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.database import Database
-from server.fleet.options import HERE, FleetFolder, say
+from server.fleet.options import HERE, FleetFolder, plain_console, say
 from server.fleet.reports.devices import device_cells, device_states, refusals
-from server.fleet.reports.figures import By, FleetFigures, fleet_figures
-from server.fleet.reports.output import Output, Since, Style, plain_console, print_rows, seconds
-from server.fleet.reports.page import PageFacts, report_page
+from server.fleet.reports.figures import FleetFigures, fleet_figures
+from server.fleet.reports.output import Output, Since, Style, print_rows, seconds
 from server.fleet.reports.privacy import account, costs, multiplier_for, sentences
-from server.fleet.reports.rows import Selection, StoredReport, stored_reports
+from server.fleet.reports.prune import prune
+from server.fleet.reports.rows import By, Selection, StoredReport, stored_reports
 from server.fleet.reports.table import report_csv, report_json, report_table
+from server.words import moment
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.files import write_file
 
@@ -95,8 +95,8 @@ def report(
 ) -> None:
     """What the devices reported: outcomes, accuracy, time, memory and errors of groups of devices.
 
-    Of each device in a group its last report counts. Groups of fewer devices than `minimum_cohort` of server.yaml
-    show that they are there and nothing else.
+    Of each device in a group its last report counts. Groups with devices of fewer nodes than `minimum_cohort` of
+    server.yaml show that they are there and nothing else: the devices of a gateway are one owner's.
 
     Example: tinytrain-server fleet report --since 7d --by day --by class --html week.html
     """
@@ -104,11 +104,13 @@ def report(
     now_s = time.time()
     selection = Selection(release, rollout, now_s - seconds(since) if since else None)
     with _opened(fleet) as (config, database):
-        figures = fleet_figures(_watched(stored_reports(database, selection)), groups, config.minimum_cohort)
+        figures = fleet_figures(_watched(stored_reports(database, selection, groups)), groups, config.minimum_cohort)
     if html is not None:
-        made = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        from server.fleet.reports.page import PageFacts, report_page  # matplotlib takes a second to import
+
         command = _command(groups, fleet, selection, since, html)
-        page = report_page(figures, PageFacts(f"Fleet {config.line}", made, _filters(selection, since), command))
+        facts = PageFacts(f"Fleet {config.line}", moment(now_s), _filters(selection, since), command)
+        page = report_page(figures, facts)
         write_file(html, page.encode())
         say(f"wrote {html}")
     _show(figures, style)
@@ -120,7 +122,9 @@ def devices(
     stale_after: Annotated[str, typer.Option(help="Silence after which a node is stale, as 30m or 12h.")] = "",
     style: Style = Output.TABLE,
 ) -> None:
-    """How each device is: what it runs, when its node was last seen, what waits, what failed. No accuracies.
+    """How each device is: what it runs, when its node was last seen, what waits, what failed.
+
+    Nothing of how well it classifies: whatever became of an order that did not fail is `ok`.
 
     A node speaks at least as often as `hold_s` of server.yaml says; by default it is stale after three times that.
 
@@ -148,12 +152,14 @@ def refusals_command(
     since_s = time.time() - seconds(since) if since else None
     with _opened(fleet) as (_, database):
         rows = refusals(database, since_s, node, limit)
-    times = [datetime.fromtimestamp(row["at_s"], UTC).strftime("%Y-%m-%d %H:%M:%S") for row in rows]
     cells = [
-        {"UTC": at} | {name: str(row[name]) for name in ("node", "rollout", "error", "reason")}
-        for at, row in zip(times, rows, strict=True)
+        {"when": moment(row["at_s"])} | {name: str(row[name]) for name in ("node", "rollout", "error", "reason")}
+        for row in rows
     ]
     print_rows(rows, cells, style, "nothing was refused")
+
+
+app.command()(prune)
 
 
 @app.command()

@@ -1,4 +1,7 @@
-"""What state each device is in, for the people who run the fleet; no figure of how well any of them classifies."""
+"""What state each device is in, for the people who run the fleet; nothing of how well any of them classifies.
+
+That a device kept its base backbone would tell that adapting to its images made it worse: here it is `ok`.
+"""
 
 import sqlite3
 from collections.abc import Mapping
@@ -8,11 +11,12 @@ from typing import Any
 from server.fleet.database import Database
 from server.fleet.nodes import HostedDevice, Node, nodes
 from server.fleet.reports.rows import error_name, outcome_name
+from server.words import age
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import NodeState, NodeStatus
 from tinytrain_core.report import Outcome
 
-NEVER = "never"
+OK = "ok"  # of a device that did not fail, whatever became of it
 _LAST = "SELECT device, outcome, error, MAX(received_s) AS received_s FROM reports GROUP BY device"
 _REFUSALS = """
     SELECT f.at_s, f.node, f.error, f.reason, f.rollout, o.name AS rollout_name
@@ -33,7 +37,7 @@ class DeviceState:
         order: what the node does about its order, and what it said of the last one if it refused that.
         pending, dropped: reports that wait on the node, and that it lost because too many waited.
         clock_skew_s: by how much the node's clock is ahead.
-        last: outcome of the device's last report, for a failure its error.
+        last: what became of the device's last order, `ok` or its failure.
     """
 
     device: int | None
@@ -69,8 +73,7 @@ def _order(status: NodeStatus | None) -> str:
 def _last(row: sqlite3.Row | None) -> str:
     if row is None:
         return ""
-    name = outcome_name(row["outcome"])
-    return f"{name}: {error_name(row['error'])}" if row["outcome"] == Outcome.FAILED else name
+    return f"{outcome_name(Outcome.FAILED)}: {error_name(row['error'])}" if row["outcome"] == Outcome.FAILED else OK
 
 
 def _skew(node: Node) -> float | None:
@@ -125,16 +128,6 @@ def _state(
     )
 
 
-def age_text(seconds: float | None) -> str:
-    """Seconds as a person says them."""
-    if seconds is None:
-        return NEVER
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def device_cells(state: DeviceState) -> dict[str, str]:
     """For a person."""
     order = f"{state.order} ({state.rollout}, attempt {state.attempt})" if state.rollout else state.order
@@ -146,12 +139,12 @@ def device_cells(state: DeviceState) -> dict[str, str]:
         "class": state.device_class,
         "tags": ", ".join(state.tags),
         "release": str(state.release or ""),
-        "seen": age_text(state.seen_s) + (", STALE" if state.stale else ""),
+        "seen": age(state.seen_s) + (", STALE" if state.stale else ""),
         "order": order,
         "waiting": waiting,
         "restarts": str(state.restarts),
         "clock": skew,
-        "last report": f"{state.last}, {age_text(state.last_report_s)}" if state.last else "",
+        "last report": f"{state.last}, {age(state.last_report_s)}" if state.last else "",
     }
 
 

@@ -1,9 +1,15 @@
 """Stored reports to figures of groups of devices, none of which is about too few of them.
 
-A device is one sample: in each group the last of its reports counts, however often it was asked. A group of fewer than
-`minimum_cohort` devices shows that it is there and nothing else, and so does a figure to which fewer devices of a
-larger group contribute. The total is over what is shown, so that nothing hidden follows by subtraction; where a
-device is in several groups there is none, as the difference would be the figures of the others.
+A device is one sample: in each group the last of its reports counts, however often it was asked. A cohort is counted in
+nodes: the devices of a gateway belong to one owner, so that figures of them alone, however many they are, would be that
+owner's. A group with devices of fewer than `minimum_cohort` nodes, and so of fewer devices too, shows that it is there
+and nothing else, and so does a figure to which devices of fewer nodes of a larger group contribute. The total is over
+what is shown, so that nothing hidden follows by subtraction; where a device is in several groups there is none, as the
+difference would be the figures of the others.
+
+Whether adapting helped follows from a device's images. So `adapted` and `kept base` are told apart, and the share that
+got worse is shown, only where either is told of as many nodes; else they are one count, also where one of them is 0,
+which would tell it of all. Failures and their codes are counted down to one device: operators need them to mend it.
 
 That holds for one report. Whoever asks twice, with other groups or other filters, can still subtract one answer from
 the other: the cohort guards what is published, not against someone with the database. Noise does.
@@ -15,26 +21,16 @@ them there is a mean, whose interval tells what the noise costs, and no quantile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import chain
+from typing import NamedTuple
 
-from server.fleet.reports.rows import StoredReport, error_name, outcome_name
+from server.fleet.reports.rows import By, StoredReport, error_name, outcome_name
 from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.statistics import Mean, quantile
 
 SHARES = (0.1, 0.5, 0.9)  # of devices below the three quantiles
 QUANTILE_DEVICES = 10  # with fewer, the outer quantiles would be the least and the greatest
-
-
-class By(StrEnum):
-    """What groups devices."""
-
-    RELEASE = "release"
-    CLASS = "class"
-    DAY = "day"
-    ROLLOUT = "rollout"
-
-
+EITHER = f"{outcome_name(Outcome.ADAPTED)} or {outcome_name(Outcome.KEPT_BASE)}"
 Key = tuple[int | str, ...]
 Quantify = Callable[[PersonalisationReport], float | None]
 _KEYS: Mapping[By, Callable[[StoredReport], int | str]] = {
@@ -76,6 +72,8 @@ QUANTITIES: Mapping[str, Quantify] = {
     "memory_budget_share": _budget_share,
     **{NOISY + what: _accuracy(True, of) for what, of in _ACCURACIES.items()},
 }
+_PLACES = {what: place for place, what in enumerate(QUANTITIES)}
+_NOTHING: tuple[float | None, ...] = (None,) * len(QUANTITIES)
 
 
 @dataclass(frozen=True)
@@ -114,6 +112,7 @@ class Figures:
     """
 
     devices: int
+    nodes: int
     reports: int
     outcomes: Mapping[str, int]
     errors: Mapping[str, int]
@@ -121,43 +120,78 @@ class Figures:
     quantities: Mapping[str, Quantity | None]
 
 
+class _Sample(NamedTuple):
+    """What counts of a device: there are as many as devices, or as devices and days, so it is small."""
+
+    node: str
+    outcome: int
+    error: int
+    quantities: tuple[float | None, ...]  # as QUANTITIES; none of a device that failed
+
+
+def _sample(stored: StoredReport) -> _Sample:
+    report = stored.report
+    done = report.outcome != Outcome.FAILED
+    quantities = tuple(of(report) for of in QUANTITIES.values()) if done else _NOTHING
+    return _Sample(stored.node, report.outcome, report.error, quantities)
+
+
 @dataclass
 class _Cohort:
     """The reports of one group."""
 
-    latest: dict[int | str, PersonalisationReport] = field(default_factory=dict)
+    latest: dict[int | str, _Sample] = field(default_factory=dict)
     reports: int = 0
 
     def add(self, stored: StoredReport) -> None:
-        self.latest[stored.unit] = stored.report
-        self.reports += 1
+        self.latest[stored.unit] = _sample(stored)
+        self.reports += stored.reports
+
+    @property
+    def nodes(self) -> set[str]:
+        return {sample.node for sample in self.latest.values()}
+
+    def tells_apart(self, minimum: int) -> bool:
+        """Whether enough nodes have devices that use what they adapted, and enough have some that do not."""
+        found = {(sample.outcome, sample.node) for sample in self.latest.values()}
+        nodes = Counter(outcome for outcome, _ in found)
+        return min(nodes[Outcome.ADAPTED], nodes[Outcome.KEPT_BASE]) >= minimum
+
+    def outcomes(self, minimum: int) -> Counter[str]:
+        """Devices by outcome."""
+        one = () if self.tells_apart(minimum) else (Outcome.ADAPTED, Outcome.KEPT_BASE)
+        codes = sorted(sample.outcome for sample in self.latest.values())
+        return Counter(EITHER if code in one else outcome_name(code) for code in codes)
 
     def values(self, what: str, minimum: int) -> list[float]:
         """A quantity of each device that has it and did not fail; none where too few have it."""
-        done = (report for report in self.latest.values() if report.outcome != Outcome.FAILED)
-        found = [value for report in done if (value := QUANTITIES[what](report)) is not None]
-        return found if len(found) >= minimum else []
+        if what == "worse" and not self.tells_apart(minimum):
+            return []
+        place = _PLACES[what]
+        found = [(s.node, value) for s in self.latest.values() if (value := s.quantities[place]) is not None]
+        return [value for _, value in found] if len({node for node, _ in found}) >= minimum else []
 
 
 def _figures(cohorts: Sequence[_Cohort], minimum: int) -> Figures:
     """Of cohorts without a common device, each large enough."""
-    latest = [report for cohort in cohorts for report in cohort.latest.values()]
-    outcomes = Counter(report.outcome for report in latest)
-    errors = Counter(report.error for report in latest if report.outcome == Outcome.FAILED)
+    latest = [sample for cohort in cohorts for sample in cohort.latest.values()]
+    errors = Counter(sample.error for sample in latest if sample.outcome == Outcome.FAILED)
+    outcomes = sum((cohort.outcomes(minimum) for cohort in cohorts), Counter[str]())
     pooled = {what: [value for cohort in cohorts for value in cohort.values(what, minimum)] for what in QUANTITIES}
     return Figures(
         devices=len(latest),
+        nodes=len(set().union(*(cohort.nodes for cohort in cohorts))),
         reports=sum(cohort.reports for cohort in cohorts),
-        outcomes={outcome_name(code): count for code, count in sorted(outcomes.items())},
+        outcomes=outcomes,
         errors={error_name(code): count for code, count in errors.most_common()},
-        failed_share=outcomes[Outcome.FAILED] / len(latest),
+        failed_share=errors.total() / len(latest),
         quantities={what: _quantity(what, values) for what, values in pooled.items()},
     )
 
 
 @dataclass(frozen=True)
 class Group:
-    """The devices with one key; `figures` is None where they are too few."""
+    """The devices with one key; `figures` is None where their nodes are too few."""
 
     key: Key
     figures: Figures | None
@@ -191,14 +225,14 @@ def fleet_figures(reports: Iterable[StoredReport], by: Sequence[By], minimum_coh
     """The figures of every group.
 
     Args:
-        reports: in the order of their arrival; of each device in a group the last one counts.
+        reports: those of a device in the order of their arrival; of each device in a group the last one counts.
         by: what groups them, at least one, each once.
-        minimum_cohort: the fewest devices whose figures are shown.
+        minimum_cohort: the fewest nodes of whose devices figures are shown.
     """
     cohorts: dict[Key, _Cohort] = {}
     for stored in reports:
         cohorts.setdefault(tuple(_KEYS[what](stored) for what in by), _Cohort()).add(stored)
-    large = {key: cohort for key, cohort in sorted(cohorts.items()) if len(cohort.latest) >= minimum_cohort}
+    large = {key: cohort for key, cohort in sorted(cohorts.items()) if len(cohort.nodes) >= minimum_cohort}
     groups = tuple(
         Group(key, _figures([large[key]], minimum_cohort) if key in large else None) for key in sorted(cohorts)
     )

@@ -3,16 +3,13 @@
 import csv
 import io
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from server.fleet.options import PLAIN_WIDTH, show_rows
+from server.fleet.options import plain_console, show_rows
 from tinytrain_core.console import Format
 from tinytrain_core.errors import ConfigurationError
 
@@ -43,11 +40,6 @@ def seconds(text: str) -> float:
     return float(int(match[1]) * _SECONDS[match[2]])
 
 
-def plain_console() -> Console:
-    """As wide as the terminal, or wide enough where there is none."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
-
-
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]) if rows else [], lineterminator="\n")
@@ -65,4 +57,4 @@ def print_rows(
     elif style is Output.JSON:
         show_rows(rows, Format.JSON)
     else:
-        show_rows([{name: escape(cell) for name, cell in row.items()} for row in cells], Format.TABLE, nothing)
+        show_rows(cells, Format.TABLE, nothing)

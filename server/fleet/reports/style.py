@@ -3,16 +3,12 @@
 STYLE = """<style>
 :root {
   --page: #f5f6f4; --card: #ffffff; --ink: #17211d; --muted: #5c6963; --grid: #dde2de; --edge: #e3e7e3;
-  --adapted: #0b7a57; --kept-base: #8f7000; --cannot-afford: #8b9691; --not-adapted: #2467b0;
-  --failed: #c2323c; --withheld: #7c4fb3;
   --class-0: #2467b0; --class-1: #c25e12; --class-2: #1f8a56; --class-3: #7c4fb3;
   --class-4: #b8356a; --class-5: #12808a; --class-6: #8f7000; --class-7: #56636f;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #0f1513; --card: #171f1c; --ink: #e8eeea; --muted: #9aa8a1; --grid: #2a3530; --edge: #26312c;
-    --adapted: #3ecf9a; --kept-base: #d9b93c; --cannot-afford: #73807a; --not-adapted: #6fb0f5;
-    --failed: #ff7b7f; --withheld: #b794f0;
     --class-0: #6fb0f5; --class-1: #f39a55; --class-2: #5ccf93; --class-3: #b794f0;
     --class-4: #f582ae; --class-5: #55c8d2; --class-6: #d9b93c; --class-7: #a3b1bd;
   }
@@ -31,13 +27,6 @@ h2 { font-size: 1.12rem; letter-spacing: -.01em; margin: 0 0 4px; }
 figure.card { break-inside: avoid; }
 figcaption { font-size: .88rem; margin-bottom: 12px; }
 svg.plot { display: block; width: 100%; height: auto; overflow: visible; }
-svg.plot text { font-size: 11.5px; fill: var(--muted); } svg.plot text.name { fill: var(--ink); font-weight: 600; }
-.grid { stroke: var(--grid); } .zero { stroke: var(--muted); }
-.range { fill: var(--mark); opacity: .18; } .median { stroke: var(--mark); stroke-width: 2; opacity: .55; }
-.interval { stroke: var(--mark); stroke-width: 2.5; stroke-linecap: round; }
-.shift { stroke: var(--mark); stroke-width: 2; opacity: .45; }
-.mean { fill: var(--mark); } .hollow { fill: var(--card); stroke: var(--mark); stroke-width: 1.6; }
-.band { fill: var(--mark); opacity: .14; } .line { fill: none; stroke: var(--mark); stroke-width: 2; }
 .key { display: flex; gap: 4px 18px; flex-wrap: wrap; font-size: .82rem; color: var(--muted); margin-bottom: 8px; }
 .key i { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .5em;
   background: var(--fill); }

@@ -8,7 +8,8 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from server.fleet.reports.figures import NOISY, QUANTITIES, SHARES, By, Figures, FleetFigures, Key, Quantity
+from server.fleet.reports.figures import EITHER, NOISY, QUANTITIES, SHARES, Figures, FleetFigures, Key, Quantity
+from server.fleet.reports.rows import By
 
 RULE = "Of each device in a group its last report counts, once."
 TOTAL = "all shown"
@@ -20,8 +21,8 @@ _OPTIONAL = ("gain with noise", "errors")  # columns that are there where some g
 
 
 def fewer_than(minimum: int) -> str:
-    """What stands in the place of a number that is too small."""
-    return f"fewer than {minimum}"
+    """What stands in the place of the devices of too few nodes."""
+    return f"of fewer than {minimum} nodes"
 
 
 def key_name(by: By, part: int | str) -> str:
@@ -103,7 +104,7 @@ def report_table(figures: FleetFigures) -> Table:
     columns = [*_NUMBERS, *_COSTS, *(name for name in _OPTIONAL if there[name])]
     few = {"devices": fewer_than(figures.minimum_cohort)}
     for by in figures.by:
-        table.add_column(by.value, overflow="fold")
+        table.add_column(by.value, no_wrap=True)
     for name in columns:
         table.add_column(name, overflow="fold", justify="left" if name == "errors" else "right")
     for group in figures.groups:
@@ -124,7 +125,9 @@ def notes(figures: FleetFigures) -> list[str]:
         "Memory is what the training step needs at once, of its budget; measured, of what was predicted.",
     ]
     if figures.hidden:
-        found.append(f"Figures of {fewer_than(figures.minimum_cohort)} devices are not shown.")
+        found.append(f"Figures of devices {fewer_than(figures.minimum_cohort)} are not shown.")
+    if any(EITHER in shown.outcomes for _, shown in figures.shown):
+        found.append(f"How many got worse is shown where it and its opposite hold on {figures.minimum_cohort} nodes.")
     if has_noise(figures):
         found.append("Accuracies with noise are apart: of them there is a mean, and no quantile or share.")
     return found
@@ -141,6 +144,7 @@ def _quantity_json(quantity: Quantity | None) -> dict[str, Any] | None:
 def _figures_json(figures: Figures) -> dict[str, Any]:
     return {
         "devices": figures.devices,
+        "nodes": figures.nodes,
         "reports": figures.reports,
         "outcomes": dict(figures.outcomes),
         "errors": dict(figures.errors),
@@ -178,7 +182,7 @@ def _flat(group: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _columns(by: tuple[By, ...]) -> list[str]:
     parts = ("mean", "interval", *(f"quantiles_{name}" for name in _QUANTILES), "devices")
-    head = [what.value for what in by] + ["devices", "reports", "outcomes", "errors", "failed_share"]
+    head = [what.value for what in by] + ["devices", "nodes", "reports", "outcomes", "errors", "failed_share"]
     return head + [f"{what}_{part}" for what in QUANTITIES for part in parts]
 
 

@@ -5,6 +5,7 @@ where the server is up, and else when it comes up.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +13,15 @@ import typer
 
 from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.database import Database
-from server.fleet.nodes import nodes
+from server.fleet.nodes import Node, nodes
 from server.fleet.options import HERE, FleetFolder, Style, say, show_rows
 from server.fleet.rollout import store
 from server.fleet.rollout.spec import RolloutSpec, load_spec
-from server.fleet.rollout.start import began, prepared
+from server.fleet.rollout.start import began, brought_along, prepared
 from server.fleet.rollout.state import ACTIVE, Phase, RolloutState
 from server.fleet.rollout.status import status
 from server.fleet.rollout.store import What
+from server.fleet.rollout.unfinished import check_nobody_left, unfinished
 from server.fleet.rollout.view import stage_rows, summary_rows
 from server.releases.registry import Registry, load_trust
 from tinytrain_core.console import Format
@@ -39,9 +41,16 @@ Reason = Annotated[str, typer.Option(prompt="Reason", help="Why; it is recorded.
 app.command()(status)
 
 
-def _prepared(config: FleetConfig, database: Database, spec: RolloutSpec) -> RolloutState:
+def _prepared(config: FleetConfig, known: Sequence[Node], spec: RolloutSpec) -> RolloutState:
     registry = Registry(config.releases, config.line)
-    return prepared(spec, registry, load_trust(config.folder), nodes(database), time.time())
+    return prepared(spec, registry, load_trust(config.folder), known, time.time(), config.minimum_cohort)
+
+
+def _undone(config: FleetConfig, database: Database, known: Sequence[Node]) -> dict[str, str]:
+    """The nodes that need a rollout, and why."""
+    number = store.latest_number(database)
+    before = store.load_rollout(database, number) if number else None
+    return unfinished(before, known, Registry(config.releases, config.line).withdrawals())
 
 
 def _is_up(config: FleetConfig, database: Database) -> bool:
@@ -64,20 +73,35 @@ def plan(file: SpecFile, fleet: FleetFolder = HERE, style: Style = Format.TABLE)
     """
     config, spec = load_fleet_config(fleet), load_spec(file)
     with Database(config.database) as database:
-        state = _prepared(config, database, spec)
+        known = nodes(database)
+        state, undone = _prepared(config, known, spec), _undone(config, database, known)
     show_rows(stage_rows(state), style)
+    if more := brought_along(state, known):
+        say(f"{more} of the devices are of other classes than the target's: a gateway's devices go together")
+    for name in sorted(undone.keys() - state.nodes.keys()):
+        say(f"outside the target node {name} {undone[name]}", "yellow")
     say(f"{began(state).reason}; begin it with `tinytrain-server rollout start {file}`")
 
 
 @app.command()
-def start(file: SpecFile, fleet: FleetFolder = HERE, style: Style = Format.TABLE) -> None:
-    """Begin a rollout, after checking all of it: signatures, the way back, who gets it.
+def start(
+    file: SpecFile,
+    fleet: FleetFolder = HERE,
+    leave_behind: Annotated[
+        bool, typer.Option("--leave-behind", help="Also where nodes outside the target have not finished the last one.")
+    ] = False,
+    style: Style = Format.TABLE,
+) -> None:
+    """Begin a rollout, after checking all of it: signatures, the way back, who gets it, who would be left behind.
 
     Example: tinytrain-server rollout start spring.yaml --fleet /srv/fleet
     """
     config, spec = load_fleet_config(fleet), load_spec(file)
     with Database(config.database) as database:
-        state, now_s = _prepared(config, database, spec), time.time()
+        known, now_s = nodes(database), time.time()
+        state = _prepared(config, known, spec)
+        if not leave_behind:
+            check_nobody_left(state, _undone(config, database, known))
         with database.transaction() as connection:
             state = store.insert_rollout(connection, state, now_s)
             store.record(connection, state.number, [began(state)], now_s)
@@ -110,7 +134,7 @@ def _check_possible(state: RolloutState, what: What, latest: int) -> None:
     possible = {
         What.PAUSE: {Phase.RUNNING},
         What.RESUME: {Phase.PAUSED, Phase.HALTED},
-        What.KEEP: ACTIVE - {Phase.ROLLING_BACK} | {Phase.COMPLETED},
+        What.KEEP: ACTIVE | {Phase.COMPLETED},
         What.ROLL_BACK: ACTIVE - {Phase.ROLLING_BACK} | {Phase.COMPLETED},
     }[what]
     name = state.spec.name
@@ -134,7 +158,7 @@ def pause(name: Name, reason: Reason, fleet: FleetFolder = HERE) -> None:
 
 @app.command()
 def resume(name: Name, reason: Reason, fleet: FleetFolder = HERE) -> None:
-    """Go on with a rollout that was paused; one that was halted gets the time of its stage again.
+    """Go on with a rollout that was paused; a halted stage gets its time, and its failed nodes an order, again.
 
     Example: tinytrain-server rollout resume spring --reason "a broken camera, not the release"
     """
@@ -155,7 +179,7 @@ def abort(
     ],
     fleet: FleetFolder = HERE,
 ) -> None:
-    """End a rollout: nodes go back to the release before, or keep what they have.
+    """End a rollout: nodes go back to the release before, or keep what they have, also in the midst of a roll-back.
 
     Example: tinytrain-server rollout abort spring --roll-back --reason "worse on dark images"
     """

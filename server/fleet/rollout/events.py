@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from server.fleet.rollout import progress
 from server.fleet.rollout.figure import Figure
-from server.fleet.rollout.state import Progress, RolloutState, Step
+from server.fleet.rollout.state import Progress, RolloutState, Step, without_devices
 from server.fleet.rollout.targeting import Member, stage_of
 from tinytrain_core.orders import NodeStatus
 
@@ -20,20 +20,40 @@ def _changed(state: RolloutState, name: str, change: Callable[[Progress], Progre
 
 
 def joined(state: RolloutState, members: Iterable[Member]) -> RolloutState:
-    """Nodes of the target that are not in the rollout yet; those that are stay as they are."""
+    """Nodes of the target that are not in the rollout yet, or are others under the name of one that is.
+
+    Those that are in it stay as they are. The first that join are those that the stages wait for.
+    """
+    members = tuple(members)
+    state = left(state, [member.name for member in members if _is_another(state.nodes.get(member.name), member)])
     new = {}
     for member in members:
         stage = stage_of(member.place, state.cuts)
         if member.name not in state.nodes and stage is not None:
-            new[member.name] = Progress(member.place, stage, member.devices)
-    return replace(state, nodes={**state.nodes, **new}) if new else state
+            late = bool(state.sizes) and stage <= state.stage
+            new[member.name] = Progress(member.place, stage, member.devices, late=late)
+    if new:
+        state = replace(state, nodes={**state.nodes, **new})
+    if new and not state.sizes:
+        stages = [node.stage for node in new.values()]
+        state = replace(state, sizes=tuple(stages.count(stage) for stage in range(len(state.cuts))))
+    return state
+
+
+def _is_another(node: Progress | None, member: Member) -> bool:
+    """Whether a member has the name of a node, and another key or other devices."""
+    return node is not None and (node.place, node.devices) != (member.place, member.devices)
 
 
 def left(state: RolloutState, names: Collection[str]) -> RolloutState:
-    """The operator took nodes out of the fleet: they count no more."""
+    """The operator took nodes out of the fleet: nothing more is expected of them, and what they reported counts."""
     if state.nodes.keys().isdisjoint(names):
         return state
-    return replace(state, nodes={name: node for name, node in state.nodes.items() if name not in names})
+    gone = [without_devices(node, ()) for name, node in state.nodes.items() if name in names]
+    devices = frozenset(device for node in gone for device in node.devices)
+    removed = (*(without_devices(node, devices) for node in state.removed), *gone)
+    nodes = {name: node for name, node in state.nodes.items() if name not in names}
+    return replace(state, nodes=nodes, removed=tuple(node for node in removed if node.figures))
 
 
 def reported(state: RolloutState, name: str, found: Iterable[Figure]) -> RolloutState:

@@ -16,7 +16,9 @@ class Figure:
 
     Attributes:
         before, after: accuracies without noise and with; see `exact`.
-        previous: the accuracy in use that the device last reported of another release; None where it never did.
+        previous: the accuracy in use that the device last reported of another release that is not withdrawn; None
+            where it never did.
+        tells: whether there are accuracies at all, be it with noise.
     """
 
     device: int
@@ -27,6 +29,7 @@ class Figure:
     before: float = 0.0
     after: float = 0.0
     previous: float | None = None
+    tells: bool = True
 
     @property
     def transient(self) -> bool:
@@ -37,6 +40,11 @@ class Figure:
     def exact(self) -> bool:
         """Whether the accuracies are figures without noise."""
         return self.outcome not in (Outcome.FAILED, Outcome.WITHHELD)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the accuracies are figures with noise."""
+        return self.outcome == Outcome.WITHHELD and self.tells
 
     @property
     def in_use(self) -> float:
@@ -54,5 +62,5 @@ def figure(delivery: Delivery, previous: float | None = None) -> Figure:
     envelope, report = delivery.envelope, delivery.report
     return Figure(
         *(report.device, envelope.attempt, envelope.report_id, report.outcome, report.error),
-        *(report.accuracy_before, report.accuracy_after, previous),
+        *(report.accuracy_before, report.accuracy_after, previous, report.has_accuracies),
     )

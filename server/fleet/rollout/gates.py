@@ -1,78 +1,47 @@
 """Whether a stage has passed: what its devices reported, held against the rollout's gates. Pure."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from statistics import fmean
 
-from server.fleet.rollout.figure import Figure
+from server.fleet.rollout.sample import Sample, changes, gains, noisy_gains, worse
 from server.fleet.rollout.spec import Gates
-from server.fleet.rollout.state import Progress, RolloutState, Step
-from tinytrain_core.report import Outcome
 from tinytrain_core.statistics import Mean
+
+LEAST_FOR_INTERVAL = 2
+
+
+class Result(StrEnum):
+    """What came of one gate."""
+
+    OFF = "off"
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What is known of some devices.
+class Finding:
+    """One gate, held against what is known.
 
     Attributes:
-        devices: all of them, less those whose error is excused.
-        figures: of those that reported; silent: of nodes that refused, or failed without a report.
+        gate: its key in the specification; figure: the name of what it looks at, and `value` that.
+        bound: what it may be; None where the gate is off. count: devices that tell; needed: how many have to.
+        reason: in words where it is failed or not judged; guilty: whether devices say that the release is at fault.
+        stops: whether a stage in which it is not judged is one with too few reports.
     """
 
-    devices: int
-    figures: tuple[Figure, ...]
-    silent: int
-
-    @property
-    def counted(self) -> int:
-        """Devices that have reported or failed."""
-        return len(self.figures) + self.silent
-
-    @property
-    def failed(self) -> int:
-        """Devices that failed, whether they said so or not."""
-        return self.silent + sum(figure.outcome == Outcome.FAILED for figure in self.figures)
-
-    @property
-    def exact(self) -> list[Figure]:
-        """Those with accuracies without noise."""
-        return [figure for figure in self.figures if figure.exact]
-
-    @property
-    def worse(self) -> int:
-        """Devices whose adapted backbone is worse."""
-        return sum(figure.after < figure.before for figure in self.exact)
-
-    @property
-    def gains(self) -> list[float]:
-        """Accuracy after less before."""
-        return [figure.after - figure.before for figure in self.exact]
-
-    @property
-    def changes(self) -> list[float]:
-        """The accuracy in use less the one under another release."""
-        return [figure.in_use - figure.previous for figure in self.exact if figure.previous is not None]
-
-
-def sample(nodes: Iterable[Progress], gates: Gates) -> Sample:
-    """What is known of the devices of some nodes."""
-    devices, silent, counted = 0, 0, []
-    for node in nodes:
-        told = [figure for figure in node.figures if not figure.transient]
-        kept = [figure for figure in told if figure.error not in gates.excused_codes]
-        devices += len(node.devices) - (len(told) - len(kept))
-        silent += len(node.owes) if node.step in (Step.FAILED, Step.REFUSED) else 0
-        counted.extend(kept)
-    return Sample(devices, tuple(counted), silent)
-
-
-def judged(state: RolloutState) -> Sample:
-    """The devices that the stage under way is judged on: its own, with those before where it has too few."""
-    own = [node for node in state.nodes.values() if node.stage == state.stage]
-    if sum(len(node.devices) for node in own) < state.spec.gates.min_reports:
-        own = [node for node in state.nodes.values() if node.stage <= state.stage]
-    return sample(own, state.spec.gates)
+    gate: str
+    figure: str
+    value: float | None
+    bound: float | None
+    count: int
+    needed: int
+    result: Result
+    reason: str = ""
+    guilty: bool = True
+    stops: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,32 +49,34 @@ class Verdict:
     """What came of a stage.
 
     Attributes:
-        passed: it may go on. enough: there were as many reports as are needed; with fewer nothing else was judged.
+        passed: it may go on. guilty: devices reported something against the release; silence alone is nothing.
     """
 
     passed: bool
     reason: str
     figures: Mapping[str, float | None]
-    enough: bool = True
+    guilty: bool = False
 
 
-def _lower_bound(values: list[float]) -> float | None:
-    found = Mean.of(values) if len(values) > 1 else None
-    return None if found is None or found.interval is None else found.mean - found.interval
+def _finding(
+    gate: str, figure: str, value: float | None, bound: float | None, told: tuple[int, int], wrong: bool
+) -> Finding:
+    """A gate without its words on failing; `told`: how many devices tell, and how many have to."""
+    count, needed = told
+    if bound is None:
+        result, reason = Result.OFF, ""
+    elif count < needed:
+        result, reason = Result.NOT_JUDGED, f"{gate} is not judged: {count} of {needed}"
+    else:
+        result, reason = (Result.FAILED if wrong else Result.PASSED), ""
+    return Finding(gate, figure, value, bound, count, needed, result, reason)
 
 
-def figures(of: Sample) -> dict[str, float | None]:
-    """The figures that gates look at; None where there are too few devices for one."""
-    return {
-        "devices": of.devices,
-        "counted": of.counted,
-        "failed": of.failed,
-        "share_failed": of.failed / of.counted if of.counted else None,
-        "share_worse": of.worse / len(of.exact) if of.exact else None,
-        "mean_gain": fmean(of.gains) if of.gains else None,
-        "gain_lower_bound": _lower_bound(of.gains),
-        "mean_change": fmean(of.changes) if of.changes else None,
-    }
+def _said(found: Finding, exact: str, blurred: str, cohort: int) -> Finding:
+    """With the words for its failing, without a number where it is of too few devices to be shown."""
+    if found.result is not Result.FAILED:
+        return found
+    return replace(found, reason=exact if found.count >= cohort else blurred)
 
 
 def _above(value: float | None, most: float | None) -> bool:
@@ -116,41 +87,104 @@ def _below(value: float | None, least: float | None) -> bool:
     return value is not None and least is not None and value < least
 
 
-def _failures(of: Sample, gates: Gates) -> list[str]:
-    """Every gate that is not passed, in words, with both numbers."""
-    found = figures(of)
-    wrong = []
-    if _above(found["share_failed"], gates.max_share_failed):
-        wrong.append(f"{of.failed} of {of.counted} devices failed; at most {gates.max_share_failed:.0%} may")
-    if _above(found["share_worse"], gates.max_share_worse):
-        wrong.append(f"{of.worse} of {len(of.exact)} devices are worse; at most {gates.max_share_worse:.0%} may be")
-    if _below(found["gain_lower_bound"], gates.min_gain_lower_bound):
-        bound, least = found["gain_lower_bound"], gates.min_gain_lower_bound
-        wrong.append(f"the mean gain's 95 % interval begins at {bound:+.3f}; {least:+.3f} is the least")
-    drop = None if gates.max_drop is None or len(of.changes) < gates.min_reports else -gates.max_drop
-    if _below(found["mean_change"], drop):
-        change = found["mean_change"]
-        wrong.append(f"accuracy changed by {change:+.3f} against another release; it may fall by {gates.max_drop:g}")
-    return wrong
+def _failed(of: Sample, gates: Gates, among: int) -> Finding:
+    """The share that failed among that many devices."""
+    most, share = gates.max_share_failed, of.failed / among if among else None
+    found = _finding(
+        "max_share_failed", "share_failed", share, most, (of.counted, gates.min_reports), _above(share, most)
+    )
+    quiet = f", {of.silent} of them without a word of it" if of.silent else ""
+    text = f"{of.failed} of {among} devices failed{quiet}; at most {most or 0:.0%} may"
+    said = _said(found, text, text, 0)
+    return replace(said, guilty=bool(among) and _above(of.blamed / among, most))
+
+
+def _worse(of: Sample, gates: Gates) -> Finding:
+    most, needed = gates.max_share_worse, gates.min_reports
+    values = of.values(worse, needed)
+    share = fmean(values) if values else None
+    found = _finding("max_share_worse", "share_worse", share, most, (len(values), needed), _above(share, most))
+    exact = f"{sum(values):.0f} of {len(values)} devices are worse; at most {most or 0:.0%} may be"
+    return _said(found, exact, f"more than {most or 0:.0%} of the devices are worse", of.cohort)
+
+
+def _gain(of: Sample, gates: Gates) -> Finding:
+    """By exact gains; by noisy ones only where these are too few, and then it can fail and not pass."""
+    least, needed = gates.min_gain_lower_bound, max(gates.min_reports, LEAST_FOR_INTERVAL)
+    values = of.values(gains, needed)
+    mean = Mean.of(values) if len(values) >= LEAST_FOR_INTERVAL else None
+    bound = None if mean is None or mean.interval is None else mean.mean - mean.interval
+    told = (len(values), needed)
+    found = _finding("min_gain_lower_bound", "gain_lower_bound", bound, least, told, _below(bound, least))
+    noisy = of.values(noisy_gains, needed)
+    if found.result is Result.NOT_JUDGED and len(noisy) >= needed:
+        return _noisy_gain(found, Mean.of(noisy), least or 0.0, of.cohort)
+    exact = f"the mean gain's 95 % interval begins at {bound or 0:+.3f}; {least or 0:+.3f} is the least"
+    return _said(found, exact, f"the mean gain's 95 % interval begins below {least or 0:+.3f}", of.cohort)
+
+
+def _noisy_gain(found: Finding, mean: Mean, least: float, cohort: int) -> Finding:
+    end = mean.mean + (mean.interval or 0.0)
+    if end >= least:
+        return found
+    failed = replace(found, result=Result.FAILED, count=mean.count)
+    exact = f"the 95 % interval of the mean of gains with noise ends at {end:+.3f}; {least:+.3f} is the least"
+    return _said(failed, exact, f"the mean of gains with noise is below {least:+.3f}", cohort)
+
+
+def _drop(of: Sample, gates: Gates) -> Finding:
+    most, needed = gates.max_drop, gates.min_reports
+    values = of.values(changes, needed)
+    change, least = fmean(values) if values else None, None if most is None else -most
+    found = _finding("max_drop", "mean_change", change, least, (len(values), needed), _below(change, least))
+    if found.result is Result.NOT_JUDGED and not of.knows_another:
+        none = "max_drop is not judged: no device has reported another release"
+        return replace(found, reason=none, stops=False)
+    exact = f"accuracy changed by {change or 0:+.3f} against another release; it may fall by {most or 0:g}"
+    return _said(found, exact, f"accuracy fell by more than {most or 0:g} against another release", of.cohort)
+
+
+def findings(of: Sample, gates: Gates) -> list[Finding]:
+    """Every gate, those included that are off."""
+    return [_failed(of, gates, of.counted), _worse(of, gates), _gain(of, gates), _drop(of, gates)]
+
+
+def figures(of: Sample, gates: Gates) -> dict[str, float | None]:
+    """The figures that gates look at; None where there are too few devices for one, or too few to show it."""
+    counts: dict[str, float | None] = {"devices": of.devices, "counted": of.counted, "failed": of.failed}
+    failed, *accuracies = findings(of, gates)
+    shown = {each.figure: each.value if each.count >= of.cohort else None for each in accuracies}
+    own = gains(of.figures)
+    mean = fmean(own) if own and len(own) >= of.cohort else None
+    return counts | {failed.figure: failed.value} | shown | {"mean_gain": mean}
 
 
 def judge(of: Sample, gates: Gates) -> Verdict:
     """Whether devices of which nothing more is expected pass the gates."""
-    found = figures(of)
+    shown, passes = figures(of, gates), gates.too_few == "pass"
     if of.counted < gates.min_reports:
         text = f"{of.counted} of {of.devices} devices have reported or failed; {gates.min_reports} are needed"
-        return Verdict(gates.too_few == "pass", text, found, enough=False)
-    wrong = _failures(of, gates)
-    return Verdict(not wrong, "; ".join(wrong) or f"{of.counted} of {of.devices} devices passed every gate", found)
+        return Verdict(passes, text, shown)
+    found = findings(of, gates)
+    if failed := [each for each in found if each.result is Result.FAILED]:
+        return Verdict(False, "; ".join(each.reason for each in failed), shown, any(each.guilty for each in failed))
+    unjudged = [each for each in found if each.result is Result.NOT_JUDGED]
+    reasons = "; ".join(each.reason for each in unjudged)
+    if any(each.stops for each in unjudged):
+        return Verdict(passes, reasons, shown)
+    text = f"{of.counted} of {of.devices} devices passed every gate"
+    return Verdict(True, f"{text}; {reasons}" if reasons else text, shown)
 
 
-def hopeless(of: Sample, gates: Gates) -> str:
-    """Why these devices cannot pass any more, whatever the rest of them report; empty where they still can."""
+def hopeless(of: Sample, gates: Gates) -> Verdict | None:
+    """Why these devices cannot pass any more, whatever the rest of them report; None where they still can."""
     if of.counted < gates.min_reports:
-        return ""
-    if _above(of.failed / max(of.devices, 1), gates.max_share_failed):
-        return f"{of.failed} of all {of.devices} devices have failed; at most {gates.max_share_failed:.0%} may"
-    rest = of.devices - of.failed
-    if rest and _above(of.worse / rest, gates.max_share_worse):
-        return f"{of.worse} of all {rest} devices are worse; at most {gates.max_share_worse:.0%} may be"
-    return ""
+        return None
+    wrong = [each for each in (_failed(of, gates, max(of.devices, 1)),) if each.result is Result.FAILED]
+    told, rest = worse(of.figures), of.devices - of.failed
+    if len(told) >= gates.min_reports and _above(sum(told) / max(rest, 1), gates.max_share_worse):
+        wrong.append(_worse(of, gates))
+    if not wrong:
+        return None
+    text = "; ".join(each.reason for each in wrong)
+    return Verdict(False, text, figures(of, gates), any(each.guilty for each in wrong))

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from server.fleet.rollout import progress
 from server.fleet.rollout.events import darkened
-from server.fleet.rollout.gates import Verdict, figures, hopeless, judge, judged
+from server.fleet.rollout.gates import Verdict, hopeless, judge
 from server.fleet.rollout.phases import Decisions, Result, entered, halted
+from server.fleet.rollout.sample import judged
 from server.fleet.rollout.state import BACKWARD, FORWARD, Decision, Phase, Progress, RolloutState, Step
 
 
@@ -56,9 +57,8 @@ def _watched(state: RolloutState, now_s: float) -> Result:
     """Halted as soon as the stage cannot pass any more."""
     if state.phase not in (Phase.RUNNING, Phase.PAUSED):
         return state, ()
-    found = judged(state)
-    why = hopeless(found, state.spec.gates)
-    return halted(state, why, now_s, figures(found)) if why else (state, ())
+    why = hopeless(judged(state), state.spec.gates)
+    return halted(state, why.reason, now_s, why.figures, why.guilty) if why else (state, ())
 
 
 def _proceeded(state: RolloutState, now_s: float, online: Collection[str]) -> Result:
@@ -81,11 +81,11 @@ def _absent(node: Progress, name: str, state: RolloutState, now_s: float, online
 
 
 def _ripened(state: RolloutState, now_s: float, online: Collection[str]) -> RolloutState:
-    """The stage with the time since which nothing more is expected of its nodes."""
+    """The stage with the time since which nothing more is expected of its nodes, or of those that it began with."""
+    own = [(name, node) for name, node in state.nodes.items() if node.stage == state.stage]
+    first = [(name, node) for name, node in own if not node.late]
     ripe = all(
-        node.settled or (not node.tries and _absent(node, name, state, now_s, online))
-        for name, node in state.nodes.items()
-        if node.stage == state.stage
+        node.settled or (not node.tries and _absent(node, name, state, now_s, online)) for name, node in first or own
     )
     if ripe and state.ripe_s is not None:
         return state
@@ -96,8 +96,10 @@ def _verdict(state: RolloutState, now_s: float) -> Verdict | None:
     """What came of the stage; None while it is under way."""
     if state.ripe_s is None:
         return None
-    if all(node.stage != state.stage for node in state.nodes.values()):
+    if state.adds_nobody:
         return Verdict(True, "it adds no node", {})
+    if all(node.stage != state.stage for node in state.nodes.values()):
+        return Verdict(False, "all of its nodes were taken out of the fleet; abort it and begin another rollout", {})
     if now_s < state.ripe_s + state.spec.stages[state.stage].soak_s:
         return None
     return judge(judged(state), state.spec.gates)
@@ -105,7 +107,7 @@ def _verdict(state: RolloutState, now_s: float) -> Verdict | None:
 
 def _after(state: RolloutState, verdict: Verdict, now_s: float) -> Result:
     if not verdict.passed:
-        return halted(state, verdict.reason, now_s, verdict.figures, verdict.enough)
+        return halted(state, verdict.reason, now_s, verdict.figures, verdict.guilty)
     passed = Decision("stage passed", f"{state.title}: {verdict.reason}", verdict.figures)
     if state.stage + 1 == len(state.spec.stages):
         return _completed(state, passed)
@@ -138,10 +140,15 @@ def _rolled_back(state: RolloutState, now_s: float, online: Collection[str]) -> 
 
 
 def ordered(state: RolloutState, now_s: float, online: Collection[str]) -> RolloutState:
-    """As many nodes get an order as may be at work at the same time, in their order."""
+    """As many nodes get an order as may fetch one at the same time, in their order.
+
+    One that has accepted its order has fetched it; one that is away holds up nobody.
+    """
     if state.phase not in FORWARD | BACKWARD or state.blocked:
         return state
-    free = state.spec.concurrency - sum(node.step is Step.ORDERED for node in state.nodes.values())
+    free = state.spec.concurrency - sum(
+        node.step is Step.ORDERED and not node.accepted and name in online for name, node in state.nodes.items()
+    )
     due = sorted(
         (node.place, name)
         for name, node in state.nodes.items()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from server.fleet.rollout import progress
-from server.fleet.rollout.state import BACKWARD, Decision, Phase, Progress, RolloutState, Step
+from server.fleet.rollout.state import Decision, Phase, Progress, RolloutState, Step, without_devices
 
 Decisions = tuple[Decision, ...]
 Result = tuple[RolloutState, Decisions]
@@ -12,7 +12,7 @@ Result = tuple[RolloutState, Decisions]
 
 def entered(state: RolloutState, phase: Phase, reason: str) -> RolloutState:
     """In another phase, of which the registry knows nothing yet."""
-    return replace(state, phase=phase, reason=reason, paused_s=None, filed=False)
+    return replace(state, phase=phase, reason=reason, paused_s=None, filed=False, blocked="")
 
 
 def paused(state: RolloutState, reason: str, now_s: float) -> Result:
@@ -27,19 +27,29 @@ def _without_pause(node: Progress, now_s: float) -> Progress:
     return replace(node, not_before_s=max(node.not_before_s, now_s)) if node.step is Step.WAITING else node
 
 
+def _forgiven(state: RolloutState, now_s: float) -> RolloutState:
+    """Without the failures of the stage, of nodes that were taken out as well."""
+    nodes = {name: progress.anew(node, state, now_s) for name, node in state.nodes.items()}
+    removed = (without_devices(progress.anew(node, state, now_s), ()) for node in state.removed)
+    return replace(state, nodes=nodes, removed=tuple(node for node in removed if node.figures))
+
+
 def resumed(state: RolloutState, reason: str, now_s: float) -> Result:
-    """It goes on; a stage that was halted is given its time again, and is then judged again."""
+    """It goes on; a stage that was halted gets its time again, its failed nodes their order, and is judged again."""
     if state.phase not in (Phase.PAUSED, Phase.HALTED):
         return _ignored(state, "resume", reason)
     began_s = now_s if state.paused_s is None else state.began_s + (now_s - state.paused_s)
+    if state.phase is Phase.HALTED:
+        state = _forgiven(state, now_s)
     nodes = {name: _without_pause(node, now_s) for name, node in state.nodes.items()}
     state = replace(entered(state, Phase.RUNNING, reason), began_s=began_s, ripe_s=None, nodes=nodes)
     return state, (Decision("resumed", reason),)
 
 
 def aborted(state: RolloutState, reason: str, now_s: float, roll_back: bool) -> Result:
-    """The operator ends it: nodes go back, or keep what they have."""
-    if state.phase in (Phase.ABORTED, *BACKWARD) or (roll_back and state.back_to is None):
+    """The operator ends it: nodes go back, or keep what they have, even where they were going back."""
+    turning = state.phase is Phase.ROLLING_BACK
+    if state.phase in (Phase.ABORTED, Phase.ROLLED_BACK) or (roll_back and (turning or state.back_to is None)):
         return _ignored(state, "abort", reason)
     decision = Decision("aborted", reason)
     if not roll_back:
@@ -58,7 +68,8 @@ def halted(
     """The release goes no further, and back where the rollout says so.
 
     Args:
-        guilty: whether there is anything against the release; for want of reports nothing is rolled back.
+        guilty: whether devices reported anything against the release; for want of reports, or because nodes fell
+            silent, nothing is rolled back.
     """
     decision = Decision("halted", f"{state.title}: {reason}", found)
     state = entered(state, Phase.HALTED, reason)

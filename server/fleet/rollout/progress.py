@@ -7,6 +7,7 @@ from server.fleet.rollout.figure import Figure
 from server.fleet.rollout.state import Progress, RolloutState, Step
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import NodeState, NodeStatus
+from tinytrain_core.report import Outcome
 
 # Refusals that the same order would meet again.
 FINAL = frozenset(
@@ -38,6 +39,7 @@ def ordered(node: Progress, deadline_s: float) -> Progress:
         accepted=False,
         deadline_s=deadline_s,
         note="",
+        refused=0,
     )
 
 
@@ -54,8 +56,8 @@ def attempt_failed(node: Progress, state: RolloutState, now_s: float, note: str)
 def refused(node: Progress, state: RolloutState, now_s: float, code: int) -> Progress:
     """It refused its order: for good, or as it may not do again."""
     if code in FINAL and node.step is Step.ORDERED:
-        return replace(node, step=Step.REFUSED, note=f"refused: {code_name(code)}")
-    return attempt_failed(node, state, now_s, f"refused: {code_name(code)}")
+        return replace(node, step=Step.REFUSED, refused=code, note=f"refused: {code_name(code)}")
+    return replace(attempt_failed(node, state, now_s, f"refused: {code_name(code)}"), refused=code)
 
 
 def _counts(node: Progress, figure: Figure) -> bool:
@@ -112,6 +114,25 @@ def heard(
     return attempt_failed(node, state, now_s, _ended(node)) if ended and node.owes else node
 
 
+def anew(node: Progress, state: RolloutState, now_s: float) -> Progress:
+    """Its halted stage is resumed: where it failed it gets an order again, and reports anew."""
+    excused = state.spec.gates.excused_codes
+    kept = tuple(each for each in node.figures if each.outcome != Outcome.FAILED or each.error in excused)
+    failed = node.step in (Step.FAILED, Step.REFUSED) or len(kept) < len(node.figures)
+    if not failed or node.stage != state.stage:
+        return node
+    return replace(
+        node,
+        step=Step.WAITING,
+        tries=0,
+        accepted=False,
+        not_before_s=now_s,
+        note="",
+        refused=0,
+        figures=kept,
+    )
+
+
 def turned_back(node: Progress, now_s: float) -> Progress:
     """The roll-back begins: whoever was ordered is due the roll-back order, and the others nothing."""
     if not node.attempt:
@@ -124,6 +145,7 @@ def turned_back(node: Progress, now_s: float) -> Progress:
         accepted=False,
         not_before_s=now_s,
         note="",
+        refused=0,
     )
 
 

@@ -50,7 +50,7 @@ class Target(_Settings):
     """Which nodes: all conditions that are given hold. Empty is every node.
 
     Attributes:
-        classes: a device of the node is of one of these classes.
+        classes: a device of the node is of one of these classes; a gateway's other devices come along.
         tags: the node has all of them.
         names: the node's name is one of them, or fits it as a pattern with `*` and `?`.
         percent: of the devices of the nodes that fit.
@@ -95,15 +95,21 @@ class Stage(_Settings):
 
 
 class Gates(_Settings):
-    """When a stage has passed; None switches a gate off. Reports with noise count as reports and nothing more.
+    """When a stage has passed; None switches a gate off.
+
+    A gate of which too few devices tell is not judged, and the stage is then treated as `too_few` says. Reports with
+    noise count as reports; they fail the gate of the gain where the whole interval of their mean is below its bound
+    and there are too few exact ones, and tell nothing else.
 
     Attributes:
-        max_share_failed: of devices that failed, refused, or took the order and fell silent.
+        max_share_failed: of devices that failed, refused, or took the order and fell silent. Silence alone halts, and
+            is not held against the release.
         max_share_worse: of devices whose adapted backbone is worse on their own images.
         min_gain_lower_bound: the lower end of the 95 % interval of the mean of accuracy after less before.
-        max_drop: of the mean of the accuracy in use, less that which the same device last reported of another release.
-        min_reports: devices that have to have reported or failed.
-        too_few: what becomes of a stage with fewer when its deadline has passed.
+        max_drop: of the mean of the accuracy in use, less that which the same device last reported of another release
+            that is not withdrawn. It stops nothing where no device has ever reported another.
+        min_reports: devices that have to have reported or failed; and with exact accuracies, for each gate on these.
+        too_few: what becomes of a stage with fewer.
         excused: errors that are not held against a release, as they are about a device's own images.
     """
 
@@ -149,12 +155,12 @@ class RolloutSpec(_Settings):
 
     Attributes:
         release: a version, or the channel that offers it.
-        seed: orders the nodes; the same seed has the same nodes first. By default the name.
+        seed: orders the nodes; the same seed has the same nodes first. By default the fleet's line.
         deadline_s: that a node has for an order, and a stage for a node that is not online.
         retries: further orders to a node that failed or was late, each after twice the pause of the one before.
         backoff_s: the first of these pauses.
-        concurrency: nodes that have an order at the same time.
-        rollback: whether a stage that fails is rolled back without a hand.
+        concurrency: nodes that are there, have been sent an order and have not accepted it yet, at the same time.
+        rollback: whether a stage that fails on what devices reported is rolled back without a hand.
         promote_to: the channel that offers the release once the last stage has passed.
     """
 

@@ -1,9 +1,11 @@
 """What has to be true before a rollout begins, each checked with an error that says what to do."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from server.fleet.nodes import Node
 from server.fleet.rollout.events import joined
+from server.fleet.rollout.gates import LEAST_FOR_INTERVAL
 from server.fleet.rollout.spec import RolloutSpec
 from server.fleet.rollout.state import Decision, RolloutState
 from server.fleet.rollout.targeting import cuts, members
@@ -45,7 +47,7 @@ def _back_to(spec: RolloutSpec, version: int, registry: Registry, trust: Trust, 
         if spec.rollback == "auto":
             raise ConfigurationError(f"{why}, so that there is nothing to go back to; say `rollback: none`")
         return None
-    order = registry.rollback_order(stable, version)
+    order = registry.rollback_order(stable, version, trust, now_s)
     problem = no_way_back(version, stable) if order is None else _unusable(order, registry, trust, now_s)
     if problem and spec.rollback == "auto":
         raise ConfigurationError(problem)
@@ -65,16 +67,29 @@ def _unusable(order: SignedRelease, registry: Registry, trust: Trust, now_s: flo
 def _check_size(spec: RolloutSpec, state: RolloutState, known: int) -> None:
     if not state.nodes:
         raise ConfigurationError(f"none of the {known} nodes fits the target; `tinytrain-server node list` shows them")
+    gates = spec.gates
+    if gates.too_few == "pass":
+        return
     first = sum(len(node.devices) for node in state.nodes.values() if node.stage == 0)
-    if first < spec.gates.min_reports and spec.gates.too_few == "halt":
+    if first < gates.min_reports:
         raise ConfigurationError(
-            f"the first stage has {first} devices and gates.min_reports is {spec.gates.min_reports}, so that it could "
+            f"the first stage has {first} devices and gates.min_reports is {gates.min_reports}, so that it could "
             "never pass; make it larger, ask for fewer reports, or say `too_few: pass`"
+        )
+    if first < LEAST_FOR_INTERVAL and gates.min_gain_lower_bound is not None:
+        raise ConfigurationError(
+            f"the first stage has {first} device and gates.min_gain_lower_bound needs {LEAST_FOR_INTERVAL}, so that "
+            "it could never pass; make it larger, say `min_gain_lower_bound: null`, or `too_few: pass`"
         )
 
 
-def prepared(spec: RolloutSpec, registry: Registry, trust: Trust, nodes: Iterable[Node], now_s: float) -> RolloutState:
+def prepared(
+    spec: RolloutSpec, registry: Registry, trust: Trust, nodes: Iterable[Node], now_s: float, cohort: int = 0
+) -> RolloutState:
     """The rollout as it would begin now, not stored yet.
+
+    Args:
+        cohort: accuracies of fewer devices are not shown.
 
     Raises:
         ConfigurationError: no such release, nobody to send it to, too few for the first stage, or no way back.
@@ -85,9 +100,10 @@ def prepared(spec: RolloutSpec, registry: Registry, trust: Trust, nodes: Iterabl
     release = _checked(version, registry, trust, now_s)
     back_to = _back_to(spec, version, registry, trust, now_s)
     known = list(nodes)
+    spec = spec.model_copy(update={"seed": spec.seed or registry.line})
     fitting = members(spec, known)
     state = RolloutState(spec, version, release.manifest.digest, cuts(spec, fitting), back_to=back_to, began_s=now_s)
-    state = joined(state, fitting)
+    state = replace(joined(state, fitting), cohort=cohort)
     _check_size(spec, state, len(known))
     return state
 
@@ -98,3 +114,10 @@ def began(state: RolloutState) -> Decision:
     back = "it cannot be rolled back" if state.back_to is None else f"back is release {state.back_to}"
     text = f"release {state.version} to {len(state.nodes)} nodes with {devices} devices; {back}"
     return Decision("began", text, {"nodes": len(state.nodes), "devices": devices})
+
+
+def brought_along(state: RolloutState, nodes: Iterable[Node]) -> int:
+    """Devices in a rollout that are of none of the classes of its target: a gateway's devices go together."""
+    classes = state.spec.target.classes
+    hosted = (device for node in nodes if node.name in state.nodes for device in node.devices)
+    return sum(device.profile not in classes for device in hosted) if classes else 0

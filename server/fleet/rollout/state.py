@@ -1,7 +1,7 @@
 """All that is known of a rollout, as values that never change: a new state takes the place of the old one."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pydantic import TypeAdapter
@@ -51,7 +51,8 @@ class Progress:
         back_from: the first attempt that orders the roll-back; 0 where none does.
         accepted: the node has said that it has the order.
         deadline_s: of the order; not_before_s: of the next one.
-        note: why it waits, failed or refused, in words.
+        note: why it waits, failed or refused, in words; refused: the code with which it refused its last order.
+        late: it joined when its stage was under way, which does not wait for it.
         figures: of the release, not of the roll-back: one for each device that reported, by number.
     """
 
@@ -66,6 +67,8 @@ class Progress:
     deadline_s: float = 0.0
     not_before_s: float = 0.0
     note: str = ""
+    refused: int = 0
+    late: bool = False
     figures: tuple[Figure, ...] = ()
 
     @property
@@ -78,6 +81,12 @@ class Progress:
         """The devices without a report of the release that counts."""
         told = {figure.device for figure in self.figures if not figure.transient}
         return tuple(device for device in self.devices if device not in told)
+
+
+def without_devices(node: Progress, devices: Collection[int]) -> Progress:
+    """What a node that was taken out leaves behind: its reports, less those of these devices."""
+    kept = tuple(figure for figure in node.figures if figure.device not in devices and not figure.transient)
+    return replace(node, devices=tuple(figure.device for figure in kept), figures=kept)
 
 
 @dataclass(frozen=True)
@@ -97,12 +106,14 @@ class RolloutState:
         number: the rollout's, which orders and reports carry; 0 until it is stored.
         version, digest: of the release.
         back_to: the version that a roll-back returns to; None where it cannot be rolled back.
-        cuts: where each stage ends.
+        cuts: where each stage ends; sizes: the nodes of each stage when the rollout began.
         stage: the one that is under way, from 0; began_s: since when; ripe_s: since when all its nodes have ended.
         paused_s: since when it is paused; dark_s: since when nobody at all can be reached, and no time passes.
         reason: of the last change of phase.
         filed: the registry knows of the end: that the release is withdrawn, or promoted.
         blocked: why what is due cannot be sent now, as when a roll-back order has expired.
+        cohort: accuracies of fewer devices are not shown.
+        removed: nodes with reports that the operator has taken out since.
         nodes: those of the target by name. It is never changed in place.
     """
 
@@ -121,7 +132,15 @@ class RolloutState:
     reason: str = ""
     filed: bool = False
     blocked: str = ""
+    sizes: tuple[int, ...] = ()
+    cohort: int = 0
+    removed: tuple[Progress, ...] = ()
     nodes: Mapping[str, Progress] = field(default_factory=dict)
+
+    @property
+    def adds_nobody(self) -> bool:
+        """Whether the stage under way had no node from the start."""
+        return bool(self.sizes) and not self.sizes[self.stage]
 
     @property
     def title(self) -> str:

@@ -13,12 +13,15 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from server.fleet.config import load_fleet_config
+from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.database import Database
+from server.fleet.nodes import nodes
 from server.fleet.options import HERE, PLAIN_WIDTH, FleetFolder, Style
 from server.fleet.rollout import store
 from server.fleet.rollout.state import ACTIVE, RolloutState
+from server.fleet.rollout.unfinished import on_withdrawn
 from server.fleet.rollout.view import decision_rows, facts, gate_rows, headline, node_rows, progress_rows
+from server.releases.registry import Registry
 from tinytrain_core.console import Format
 
 WATCH_S = 2.0
@@ -44,8 +47,15 @@ def _page(state: RolloutState, decisions: Sequence[Mapping[str, Any]], with_node
     return Group(*parts, _table(decision_rows(decisions), "decisions"))
 
 
-def _json(state: RolloutState, decisions: Sequence[Mapping[str, Any]]) -> str:
+def _warnings(config: FleetConfig, database: Database) -> list[str]:
+    """What the operator has to see, whichever rollout it is."""
+    bad = on_withdrawn(nodes(database), Registry(config.releases, config.line).withdrawals())
+    return [f"node {name} uses release {version}, which was withdrawn" for name, version in bad.items()]
+
+
+def _json(state: RolloutState, decisions: Sequence[Mapping[str, Any]], warnings: Sequence[str]) -> str:
     found = facts(state) | {
+        "warnings": list(warnings),
         "progress": progress_rows(state),
         "gates": gate_rows(state),
         "nodes": node_rows(state),
@@ -65,16 +75,19 @@ def status(
 
     Example: tinytrain-server rollout status spring --watch
     """
-    with Database(load_fleet_config(fleet).database) as database:
+    config = load_fleet_config(fleet)
+    with Database(config.database) as database:
         state = store.find_rollout(database, name)
         console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         if watch and style is Format.TABLE:
             state = _watched(database, state, with_nodes, console)
-        decisions = store.decisions(database, state.number)
+        decisions, warnings = store.decisions(database, state.number), _warnings(config, database)
         if style is Format.JSON:
-            console.out(_json(state, decisions), highlight=False)
+            console.out(_json(state, decisions, warnings), highlight=False)
         else:
-            console.print(_page(state, decisions, with_nodes))
+            console.print(
+                _page(state, decisions, with_nodes), *(Text(f"warning: {each}", "yellow") for each in warnings)
+            )
 
 
 def _watched(database: Database, state: RolloutState, with_nodes: bool, console: Console) -> RolloutState:

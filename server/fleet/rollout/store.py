@@ -21,6 +21,8 @@ from server.fleet.rollout.state import (
 )
 from tinytrain_core.errors import ConfigurationError, StorageError
 
+MINUTE_S = 60.0
+
 
 class What(StrEnum):
     """What an operator can tell a rollout."""
@@ -43,6 +45,9 @@ class Command:
 def insert_rollout(connection: sqlite3.Connection, state: RolloutState, now_s: float) -> RolloutState:
     """A new rollout, within a transaction of the caller, with its number.
 
+    It is at least the minutes since 1970, so that the numbers of a database that was lost do not come again with an
+    older copy of it: devices do not carry out an order that they have seen.
+
     Raises:
         ConfigurationError: its name is taken, or another rollout is active.
     """
@@ -54,12 +59,16 @@ def insert_rollout(connection: sqlite3.Connection, state: RolloutState, now_s: f
                 f"rollout {row['name']!r} is {row['phase']}; wait for its end, or end it: "
                 f"tinytrain-server rollout abort {row['name']} --keep --reason ..."
             )
-    number = connection.execute(
-        "INSERT INTO rollouts (name, spec, release_version, release_digest, state, phase, started_s)"
-        " VALUES (?, ?, ?, ?, '', ?, ?)",
-        (state.spec.name, state.spec.model_dump_json(), state.version, state.digest, state.phase, now_s),
-    ).lastrowid
-    stored = replace(state, number=number or 0)
+    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'rollouts'").fetchone()
+    stored = replace(state, number=max(last + 1, int(now_s // MINUTE_S)))
+    connection.execute(
+        "INSERT INTO rollouts (id, name, spec, release_version, release_digest, state, phase, started_s)"
+        " VALUES (?, ?, ?, ?, ?, '', ?, ?)",
+        (
+            *(stored.number, state.spec.name, state.spec.model_dump_json()),
+            *(state.version, state.digest, state.phase, now_s),
+        ),
+    )
     update_rollout(connection, None, stored, now_s)
     return stored
 

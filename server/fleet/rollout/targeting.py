@@ -50,9 +50,8 @@ def fits(node: Node, target: Target) -> bool:
 
 def members(spec: RolloutSpec, nodes: Iterable[Node]) -> list[Member]:
     """The nodes that fit the rollout's target, in their order."""
-    seed = spec.seed or spec.name
     return sorted(
-        Member(_place(seed, node.public_key), node.name, tuple(sorted(device.number for device in node.devices)))
+        Member(_place(spec.seed, node.public_key), node.name, tuple(sorted(device.number for device in node.devices)))
         for node in nodes
         if fits(node, spec.target)
     )

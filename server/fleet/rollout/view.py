@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from server.fleet.rollout.gates import figures, judged
+from server.fleet.rollout.gates import Finding, Result, findings
+from server.fleet.rollout.sample import judged
 from server.fleet.rollout.state import Progress, RolloutState, Step
 
 
@@ -66,19 +67,23 @@ def node_rows(state: RolloutState) -> list[dict[str, Any]]:
 
 
 def gate_rows(state: RolloutState) -> list[dict[str, Any]]:
-    """One row for each gate: what is known so far of the devices that the stage is judged on, and the bound."""
-    found, gates = figures(judged(state)), state.spec.gates
-    bounds = {
-        "counted": ("at least", gates.min_reports),
-        "share_failed": ("at most", gates.max_share_failed),
-        "share_worse": ("at most", gates.max_share_worse),
-        "gain_lower_bound": ("at least", gates.min_gain_lower_bound),
-        "mean_change": ("at least", None if gates.max_drop is None else -gates.max_drop),
+    """One row for each gate: what is known so far, the bound, and what follows from it."""
+    of, least = judged(state), state.spec.gates.min_reports
+    enough = "passed" if of.counted >= least else f"{of.counted} of {least}"
+    counted = {"figure": "counted", "now": str(of.counted), "bound": f"at least {least}", "judged": enough}
+    return [counted, *(_gate_row(found, of.cohort) for found in findings(of, state.spec.gates))]
+
+
+def _gate_row(found: Finding, cohort: int) -> dict[str, Any]:
+    which = "at most" if found.gate in ("max_share_failed", "max_share_worse") else "at least"
+    shown = found.gate == "max_share_failed" or found.value is None or found.count >= cohort
+    lacks = f": {found.count} of {found.needed}" if found.result is Result.NOT_JUDGED else ""
+    return {
+        "figure": found.figure,
+        "now": _short(found.value) if shown else f"fewer than {cohort} devices",
+        "bound": "off" if found.bound is None else f"{which} {found.bound:g}",
+        "judged": f"{found.result.value}{lacks}",
     }
-    return [
-        {"figure": name, "now": _short(found[name]), "bound": "off" if bound is None else f"{which} {bound:g}"}
-        for name, (which, bound) in bounds.items()
-    ]
 
 
 def _short(value: float | None) -> str:

@@ -7,51 +7,25 @@ the outbox until a later message names them, so that an answer that gets lost co
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from collections.abc import Callable
+from dataclasses import replace
 
 from client.agent.config import AgentConfig
 from client.agent.respondent import Respondent
-from client.connection.messages import Connection, Incoming, OfflineError, RefusedError, RunEndedError
-from tinytrain_core.configuration import problems
-from tinytrain_core.errors import EgressError, ErrorCode, RequestError, StorageError
-from tinytrain_core.orders import QUERY_SYNC, TRAIN_ORDER, OrderRequest, SyncRequest
+from client.connection.messages import Connection, OfflineError, RefusedError, RunEndedError
+from client.connection.pace import StoppedError
+from client.connection.questions import Question, taken
+from tinytrain_core.errors import EgressError, StorageError
 
 log = logging.getLogger(__name__)
-
-Request = TypeVar("Request", bound=SyncRequest)
 
 TICK_S = 0.5
 LONGEST_BACKOFF_S = 60.0
 LIVELY_S = 30.0  # after a message the server is likely to send another
 MAX_HELD = 50
 MAX_TAKEN = 10  # messages between two looks at the devices
-TTL_MARGIN_S = 10.0
-
-
-@dataclass(frozen=True)
-class Held:
-    """A message that waits for its answer: until `until` by the monotonic clock."""
-
-    incoming: Incoming
-    digest: str
-    refused: ErrorCode
-    until: float
-
-
-def _request(model: type[Request], fields: Mapping[str, Any]) -> Request:
-    """The request that a message's fields are.
-
-    Raises:
-        RequestError: they are not one.
-    """
-    try:
-        return model.model_validate(dict(fields))
-    except ValidationError as error:
-        raise RequestError(f"not a {model.__name__}: {problems(error, most=5)}") from None
+MAX_FAILURES = 3  # of one answer; the reports in it are sent with another
+FAILED_S = 5.0
 
 
 def signs_of_life_s(config: AgentConfig) -> float:
@@ -81,7 +55,8 @@ class NodeLoop:
         self._connection, self._config = connection, config
         self._id, self._keep_id = known_id, keep_id
         self._contact, self._trouble = contact, trouble
-        self._held: list[Held] = []
+        self._held: list[Question] = []
+        self._asked_as: int | None = None
         self._online = False
         self._failures = 0
         self._next_talk = self._next_sign = 0.0
@@ -89,10 +64,14 @@ class NodeLoop:
 
     def step(self) -> float:
         """Do what there is to do, and say in how many seconds there will be more."""
-        self.agent.tick(time.time())
+        self.tick()
         if time.monotonic() >= self._next_talk:
             self._talk()
         return max(0.0, min(TICK_S, self._next_talk - time.monotonic()))
+
+    def tick(self) -> None:
+        """Let the devices go on, also while the server keeps this waiting."""
+        self.agent.tick(time.time())
 
     def idle(self) -> bool:
         """Whether everything is done and said, as far as is known."""
@@ -103,6 +82,8 @@ class NodeLoop:
             self._come_online()
             self._take_messages()
             self._answer()
+        except StoppedError:
+            self._online = False
         except OfflineError as error:
             self._lost(error)
         except RefusedError as error:
@@ -133,6 +114,9 @@ class NodeLoop:
             if node_id != self._id:
                 self._id = node_id
                 self._keep_id(node_id)
+            if node_id != self._asked_as:
+                self._held.clear()  # whoever asked has forgotten this node, and these questions with it
+                self._asked_as = node_id
             log.info("online as node %d", node_id)
             self._online = True
         elif now >= self._next_sign:
@@ -147,50 +131,46 @@ class NodeLoop:
             if incoming is None:
                 return
             self._last_message = time.monotonic()
-            self._held.append(self._taken(incoming))
-
-    def _taken(self, incoming: Incoming) -> Held:
-        """What a message has done, and until when its answer may wait."""
-        now = time.monotonic()
-        try:
-            if incoming.fields is None:
-                raise RequestError(f"a message of type {incoming.kind!r:.80} is not for this node")
-            request: SyncRequest
-            if incoming.kind == TRAIN_ORDER:
-                request = order = _request(OrderRequest, incoming.fields)
-                refused = self.agent.order(order, incoming.backbone, time.time())
-            elif incoming.kind == QUERY_SYNC:
-                request = _request(SyncRequest, incoming.fields)
-                refused = self.agent.sync(request)
-            else:
-                raise RequestError(f"a message of type {incoming.kind!r:.80} is not for this node")
-        except RequestError as error:
-            log.error("a message is refused: %s", error)
-            return Held(incoming, "", error.code, now)
-        patience = incoming.expires_s - TTL_MARGIN_S - time.time()
-        hold_s = 0.0 if refused else min(request.hold_s, patience)
-        kept = replace(incoming, backbone=None)  # megabytes that are in the store by now
-        return Held(kept, request.digest or _digest_of(request), refused, now + hold_s)
+            self._held.append(taken(self.agent, incoming))
 
     def _answer(self, everything: bool = False) -> None:
-        """Answer what need not wait, the oldest first."""
+        """Answer what need not wait, the oldest first; one that the server cannot take does not block the others."""
         news, now = self.agent.news(), time.monotonic()
         surplus = len(self._held) - MAX_HELD
-        for position, held in enumerate(list(self._held)):
-            if everything or news or now >= held.until or position < surplus:
-                self._reply(held)
-                self._held.remove(held)
+        for position, question in enumerate(list(self._held)):
+            due = news or now >= question.until or position < surplus
+            if time.time() >= question.incoming.expires_s:
+                log.info("an answer is too late; its reports stay")
+                self._held.remove(question)
+            elif everything or (due and now >= question.again):
+                self._reply(question)
 
-    def _reply(self, held: Held) -> None:
+    def _reply(self, question: Question) -> None:
+        """Answer a question, or put it off.
+
+        Raises:
+            OfflineError: the server cannot be reached.
+        """
+        place = self._held.index(question)
+        del self._held[place]
         try:
-            answer = self.agent.answer(held.digest, held.refused, time.time())
-            self._connection.reply(held.incoming, answer)
+            answer = self.agent.answer(question.digest, question.refused, time.time())
+            self._connection.reply(question.incoming, answer)
         except RunEndedError:
             log.info("nobody waits any more for the answer to a message; its reports stay")
         except RefusedError as error:
             log.error("an answer is refused: %s", error)
         except EgressError as error:
             log.error("an answer is not sent: %s", error)
+        except OfflineError as error:
+            failures = question.failures + 1
+            if failures < MAX_FAILURES:
+                again = time.monotonic() + FAILED_S * failures
+                self._held.insert(place, replace(question, failures=failures, again=again))
+            else:
+                log.error("an answer is given up after %d tries, its reports stay: %s", failures, error)
+            if error.status is None:
+                raise
 
     def close(self) -> None:
         """Answer what is held, end what runs, and leave."""
@@ -204,7 +184,3 @@ class NodeLoop:
         except StorageError as error:
             log.error("%s", error)
         self._connection.close()
-
-
-def _digest_of(request: SyncRequest) -> str:
-    return request.request().digest if isinstance(request, OrderRequest) else ""

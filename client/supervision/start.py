@@ -12,13 +12,14 @@ from client.agent.standing import STANDING_FILE, Standing, read_standing
 from client.agent.state import AgentState
 from client.config import NodeConfig, load_node_config
 from client.supervision.beats import CONTACT_FILE
+from tinytrain_core.flower import FLOWER_QUIET
 
 NODE_LOG = "node.log"
 
 
 def node_command(config_file: Path, once: bool = False) -> list[str]:
     """The command that is the node."""
-    command = [sys.executable, "-m", "client.connection.node_process", str(config_file.resolve())]
+    command = [sys.executable, "-m", "client.connection.process", str(config_file.resolve())]
     return [*command, "--once"] if once else command
 
 
@@ -37,11 +38,7 @@ def run_device(config_file: Path, once: bool = False) -> None:
     if not once:
         log = ["--name", config.name, "--log", str(node.store / NODE_LOG)]
         command = [sys.executable, "-m", "client.supervision.supervisor", *log, "--", *command]
-    os.environ |= {
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    }
+    os.environ |= FLOWER_QUIET
     sys.stdout.flush()
     os.execv(command[0], command)
 

@@ -1,4 +1,4 @@
-"""The node: `python -m client.connection.node_process agent.yaml`, kept alive by the supervisor and never by itself.
+"""The node: `python -m client.connection.process agent.yaml`, kept alive by the supervisor and never by itself.
 
 Its parent hears from it through a pipe: that it is alive, that a worker is at work, that the server was reached.
 """
@@ -24,13 +24,14 @@ from client.agent.worker import Job
 from client.config import NodeConfig, load_node_config
 from client.connection import diagnosis
 from client.connection.identity import load_identity
-from client.connection.messages import RefusedError
-from client.connection.node import Link
-from client.connection.node_loop import NodeLoop, signs_of_life_s
+from client.connection.link import Link
+from client.connection.loop import NodeLoop, signs_of_life_s
+from client.connection.messages import OfflineError, RefusedError
+from client.connection.pace import Meanwhile, StoppedError
 from client.supervision.beats import ALIVE, BEAT_VARIABLE, CONTACT, CONTACT_FILE, WORKING
 from client.supervision.logs import to_stderr
 from tinytrain_core.errors import StorageError, TinyTrainError
-from tinytrain_core.files import exclusive
+from tinytrain_core.files import InUseError, exclusive
 from tinytrain_core.release import Trust
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Trouble:
     """Says why the server cannot be reached: once, and again when that changes or has lasted."""
 
     config: AgentConfig
+    meanwhile: Meanwhile
     _said: str = ""
     _when: float = 0.0
     _look_again: float = 0.0
@@ -78,8 +80,11 @@ class Trouble:
         if time.monotonic() < self._look_again:
             return
         self._look_again = time.monotonic() + LOOK_AGAIN_S
-        status = error.status if isinstance(error, RefusedError) else None
-        finding = diagnosis.diagnose(*self.config.address, self.config.ca, time.time(), status)
+        status = error.status if isinstance(error, (OfflineError, RefusedError)) else None
+        try:
+            finding = diagnosis.diagnose(*self.config.address, self.config.ca, time.time(), status, self.meanwhile)
+        except StoppedError:
+            return
         if finding.text != self._said or time.monotonic() - self._when > SAME_TROUBLE_S:
             log.error("no contact: %s (%s)", finding.text, error)
             self._said, self._when = finding.text, time.monotonic()
@@ -128,14 +133,20 @@ def run(config: AgentConfig, pulse: Pulse, stopped: Callable[[], bool], once: bo
         TinyTrainError: its files are wrong, or another process has its state.
     """
     node = Node(config, load_node_config(config.node), load_trust(config.trust))
-    link = Link(config.server, config.ca, load_identity(config.key), signs_of_life_s(config))
+
+    def turn() -> None:
+        loop.tick()
+        pulse.tell(WORKING if loop.agent.working() else ALIVE)
+
+    meanwhile = Meanwhile(turn, stopped, pulse.contact)
+    link = Link(config.server, config.ca, load_identity(config.key), signs_of_life_s(config), meanwhile)
     agent = node.agent()
-    loop = NodeLoop(agent, link, config, node.known_id(), node.keep_id, pulse.contact, Trouble(config))
+    loop = NodeLoop(agent, link, config, node.known_id(), node.keep_id, pulse.contact, Trouble(config, meanwhile))
     reopen = time.monotonic() + REOPEN_S
     try:
         while not stopped():
             pause = loop.step()
-            pulse.tell(WORKING if loop.agent.busy() else ALIVE)
+            pulse.tell(WORKING if loop.agent.working() else ALIVE)
             if isinstance(loop.agent, Unable) and time.monotonic() > reopen:
                 loop.agent, reopen = node.agent(), time.monotonic() + REOPEN_S
             if once and loop.idle():
@@ -158,7 +169,7 @@ def _pulse(store: Path) -> Pulse:
 
 def main() -> None:
     """Run a node as a process."""
-    parser = argparse.ArgumentParser(prog="client.connection.node_process")
+    parser = argparse.ArgumentParser(prog="client.connection.process")
     parser.add_argument("config", type=Path)
     parser.add_argument("--parent", type=int, default=0)
     parser.add_argument("--once", action="store_true")
@@ -173,8 +184,12 @@ def main() -> None:
         config = load_agent_config(options.config)
         store = load_node_config(config.node).store
         with ExitStack() as stack:
-            with suppress(OSError):
+            try:
                 stack.enter_context(exclusive(store, wait_s=15.0))
+            except InUseError:
+                raise
+            except StorageError as error:  # the server is told so, as long as it lasts
+                log.error("%s", error)
             run(config, _pulse(store), lambda: bool(stop), options.once)
     except TinyTrainError as error:
         log.error("%s", error)

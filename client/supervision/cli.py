@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from client.supervision.run_cli import agent_facts, run_device
+from client.supervision.start import agent_facts, run_device
 from tinytrain_core.console import Format
 
 AgentFile = Annotated[Path, typer.Argument(help="The agent's YAML file, as `enrol` writes it.")]
