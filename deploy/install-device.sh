@@ -19,7 +19,7 @@ id -u tinytrain > /dev/null 2>&1 || useradd --system --no-create-home --shell /u
 
 if [ ! -x "$home/bin/tinytrain-client" ]; then
     [ -x "$home/bin/python" ] || python3 -m venv "$home"
-    "$home/bin/pip" install -q -c "$here/constraints.txt" "$source"
+    "$home/bin/pip" install -q -c "$here/constraints.txt" "$source[device]"
 fi
 
 "$home/bin/tinytrain-client" enrol "$bundle" --into "$settings" --store "$store" "$@"

@@ -12,12 +12,15 @@ os.environ |= {
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tinytrain_core.backbones.folding import Backbone, fold
 from tinytrain_core.backbones.network import NormNetwork
 from tinytrain_core.backbones.spec import BackboneSpec, load_spec, spec_from_rows
 
 torch.set_num_threads(1)
+settings.register_profile("tests", deadline=None)  # a slow machine is no failure
+settings.load_profile("tests")
 
 SMALL_ROWS = {
     "name": "small",

@@ -25,6 +25,9 @@ MAX_MACS = 2**60
 MAX_NOISY = 640  # of an accuracy with noise, either way: what one device can tell at most
 
 
+_ERROR_CODES = frozenset(ErrorCode)
+
+
 class Outcome(IntEnum):
     """How personalising ended on a device, which always keeps a backbone that works."""
 
@@ -103,7 +106,7 @@ class PersonalisationReport(BaseModel):
     @field_validator("error")
     @classmethod
     def _enumerated(cls, error: int) -> int:
-        if error not in set(ErrorCode):
+        if error not in _ERROR_CODES:
             raise ValueError("not an error code")
         return error
 

@@ -15,7 +15,7 @@ KEPT = 3
 def line(process: str, level: str, message: str, **more: object) -> str:
     """One entry."""
     stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return json.dumps({"at": stamp, "level": level, "process": process, "message": message, **more})
+    return json.dumps({"time": stamp, "process": process, "level": level, "text": message, **more})
 
 
 class JsonLines(logging.Formatter):
@@ -29,7 +29,7 @@ class JsonLines(logging.Formatter):
         more: dict[str, object] = {"logger": record.name}
         if record.exc_info and record.exc_info[0] is not None:
             more["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return line(self._process, record.levelname.lower(), record.getMessage(), **more)
+        return line(self._process, record.levelname, record.getMessage(), **more)
 
 
 class Plain(logging.Formatter):

@@ -87,6 +87,7 @@ def agent_facts(config_file: Path) -> dict[str, Any]:
 def _held(standing: Standing) -> dict[str, Any]:
     return {
         "release in use": standing.in_use.version,
+        "release expires": standing.in_use.expires,
         "backbone": standing.in_use.digest[:16],
         "release before": standing.previous.version,
         "highest seen": standing.accepted.highest,

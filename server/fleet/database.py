@@ -27,8 +27,11 @@ SCHEMA_VERSION = len(_migrations())
 
 
 def _connect(file: Path) -> sqlite3.Connection:
+    new = not file.exists()
     connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     connection.row_factory = sqlite3.Row
+    if new:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that what is pruned can be given back
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

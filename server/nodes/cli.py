@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from server.fleet.options import HERE, FleetFolder, Style, bar, say, show_rows
 from server.nodes.adding import add_nodes
 from server.nodes.listing import NewNode, new_node, read_nodes, read_public_key
 from server.nodes.registration import reachable, reconcile
+from server.words import NEVER, age, moment
 from tinytrain_core.console import Format
 from tinytrain_core.devices.profile import catalogue
 from tinytrain_core.enrolment import BUNDLE_SUFFIX
@@ -123,13 +123,7 @@ def remove(name: Annotated[str, typer.Argument(help="As it was added.")], fleet:
 
 
 def _ago(then_s: float | None, now_s: float) -> str:
-    if then_s is None:
-        return "never"
-    passed_s = max(now_s - then_s, 0)
-    for unit, seconds in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if passed_s >= 2 * seconds:
-            return f"{passed_s / seconds:.0f} {unit} ago"
-    return f"{passed_s:.0f} s ago"
+    return NEVER if then_s is None else f"{age(now_s - then_s)} ago"
 
 
 def _client(number: int) -> str:
@@ -139,7 +133,7 @@ def _client(number: int) -> str:
 
 def _state(node: Node) -> str:
     if node.removed_s is not None:
-        return f"removed {datetime.fromtimestamp(node.removed_s, UTC):%Y-%m-%d}"
+        return f"removed {moment(node.removed_s)[:10]}"
     return "not yet registered" if node.node_id is None else "registered"
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from server.releases.registry import Registry
-from server.releases.signing import DAY_S, date
+from server.releases.signing import DAY_S
+from server.words import moment
 from tinytrain_core.backbones.weights import digest, from_bytes
 from tinytrain_core.configuration import parse_settings
 from tinytrain_core.errors import ClockError, ConfigurationError
@@ -20,7 +21,7 @@ def _checked_now(registry: Registry, now_s: float) -> int:
     highest = registry.highest()
     made = registry.release(highest).manifest.created if highest else 0
     if now_s < made:
-        raise ClockError(f"this clock says {date(now_s)}, release {highest} was made {date(made)}; set the clock")
+        raise ClockError(f"this clock says {moment(now_s)}, release {highest} was made {moment(made)}; set the clock")
     return int(now_s)
 
 

@@ -4,7 +4,6 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from typing import Annotated
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 
+from server.words import moment
 from tinytrain_core.configuration import problems
 from tinytrain_core.errors import ManifestError, SignatureError, StorageError
 from tinytrain_core.files import exclusive, write_file
@@ -144,14 +144,6 @@ def sign_manifest(manifest: Manifest, data: bytes, key: Ed25519PrivateKey) -> di
     return {name: signature}
 
 
-def date(seconds: float) -> str:
-    """A time since 1970 in UTC, to the minute."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (ValueError, OverflowError):  # after the year 9999
-        return f"{seconds:.0f} s after 1970"
-
-
 def lifetime(manifest: Manifest, now_s: float) -> str:
     """How long a manifest can still be used."""
     days = (manifest.expires - now_s) / DAY_S
@@ -169,8 +161,8 @@ def description(manifest: Manifest, data: bytes, now_s: float) -> dict[str, str]
         "input": manifest.input_scaling,
         "weights": f"sha256 {manifest.digest}",
         "length": f"{manifest.length:,} bytes",
-        "created": date(manifest.created),
-        "expires": f"{date(manifest.expires)} ({lifetime(manifest, now_s)})",
+        "created": moment(manifest.created),
+        "expires": f"{moment(manifest.expires)} ({lifetime(manifest, now_s)})",
         "clients": f"tinytrain-fleet {manifest.min_client} and later",
         "signers": ", ".join(manifest.key_ids) or "any",
         "manifest": f"sha256 {sha256(data).hexdigest()}",

@@ -9,13 +9,16 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
+from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.supercore.run import RunNotRunningException
+from flwr.superlink.grid import http_grid
 
 from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.controller import Controller
@@ -27,8 +30,10 @@ from tinytrain_core.orders import SyncRequest
 
 TTL_GRACE_S = 60.0  # after a message's time, until its answer is no longer waited for
 ONE_BY_ONE_S = 600.0  # how long answers are fetched singly after one that could not be read
+CONTENTS_S = 5.0  # that the contents of an answer may come after it; without this a node could hold up all others
 Reply = tuple[int, Records | None]
 
+http_grid.pull_objects = partial(pull_objects, max_time=CONTENTS_S)  # type: ignore[attr-defined]
 log = logging.getLogger("tinytrain.controller")
 
 

@@ -12,6 +12,7 @@ from server.running.controller_run import Beat, controller_process, last_beat
 from server.running.flower_programs import is_healthy
 from server.running.processes import Identity, noted
 from server.running.up import SUPEREXEC, SUPERLINK, supervisor_file
+from server.words import age
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 HEALTH_TIMEOUT_S = 3.0
@@ -31,15 +32,7 @@ def _up_for(identity: Identity | None) -> str:
     if identity is None:
         return ""
     machine_s = float(Path("/proc/uptime").read_text().split()[0])
-    return duration(max(machine_s - identity.started / _TICKS_PER_S, 0))
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3 h, 5 d."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return age(max(machine_s - identity.started / _TICKS_PER_S, 0))
 
 
 def _row(what: str, identity: Identity | None, state: str) -> dict[str, Any]:
@@ -51,7 +44,7 @@ def _controller_state(config: FleetConfig, beat: Beat | None, runs: bool, now_s:
     if beat is None:
         return "never ran"
     silent_s = now_s - beat.beat_s
-    when = f"{duration(silent_s)} ago" if silent_s >= 0 else f"{duration(-silent_s)} ahead of this clock, which was set"
+    when = f"{age(silent_s)} ago" if silent_s >= 0 else f"{age(-silent_s)} ahead of this clock, which was set"
     said = f"run {beat.run_id}, last sign of life {when}"
     if not runs:
         return f"does not run; {said}"
@@ -73,7 +66,7 @@ def _fleet_rows(database: Database, now_s: float, recent_s: float) -> list[dict[
     found = [{"what": "nodes", "pid": None, "for": "", "state": text}]
     for row in database.rows("SELECT * FROM rollouts WHERE ended_s IS NULL ORDER BY id"):
         state = f"{row['name']}: release {row['release_version']}, {row['phase']}"
-        found.append({"what": "rollout", "pid": None, "for": duration(now_s - row["started_s"]), "state": state})
+        found.append({"what": "rollout", "pid": None, "for": age(now_s - row["started_s"]), "state": state})
     return found
 
 

@@ -24,7 +24,7 @@ import os, sys, time
 with open(sys.argv[1], "a") as lives:
     lives.write(f"{os.getpid()}\\n")
 print("plain words", file=sys.stderr, flush=True)
-print('{"message": "in JSON"}', file=sys.stderr, flush=True)
+print('{"text": "in JSON"}', file=sys.stderr, flush=True)
 """
 
 
@@ -74,9 +74,9 @@ def test_a_child_that_dies_is_started_again_and_its_words_are_kept(tmp_path: Pat
         until(lambda: len(lives(tmp_path / "lives")) == 2)
         process.terminate()
         assert process.wait(30) == 0
-    messages = [entry["message"] for entry in said(tmp_path)]
+    messages = [entry["text"] for entry in said(tmp_path)]
     assert messages[:4] == ["the node has been started", "plain words", "in JSON", "the node has ended"]
-    assert next(entry["code"] for entry in said(tmp_path) if entry["message"] == "the node has ended") == 3
+    assert next(entry["code"] for entry in said(tmp_path) if entry["text"] == "the node has ended") == 3
 
 
 def test_the_end_of_the_supervisor_is_that_of_the_child(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_end_of_the_supervisor_is_that_of_the_child(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(30) == 0
     assert not alive(lives(tmp_path / "lives")[0])
-    assert "bye" in [entry["message"] for entry in said(tmp_path)]
+    assert "bye" in [entry["text"] for entry in said(tmp_path)]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
@@ -110,7 +110,7 @@ def beating(tmp_path: Path, script: str, watch: Watch) -> list[str]:
     Supervisor("gate-1", command, log, watch).run(once=True)
     for handler in log.handlers:
         handler.close()
-    return [str(entry["message"]) for entry in said(tmp_path)]
+    return [str(entry["text"]) for entry in said(tmp_path)]
 
 
 def test_a_child_that_does_not_move_is_ended(tmp_path: Path) -> None:

@@ -114,13 +114,16 @@ def test_a_node_that_is_added_comes_in_through_the_proxy(config: FleetConfig) ->
         "/V1/FLEET/PULL-MESSAGES",
         "/docs",
         "/openapi.json",
-        "/health",
         "/",
     ],
 )
 def test_nothing_but_the_paths_of_devices_is_reached(config: FleetConfig, path: str) -> None:
     assert post(config, path) == 404
     assert post(config, path, method="GET") == 404
+
+
+def test_a_device_in_trouble_sees_how_far_it_gets(config: FleetConfig) -> None:
+    assert post(config, "/health", method="GET") == 204
 
 
 def test_what_is_too_big_or_not_signed_is_refused(config: FleetConfig) -> None:

@@ -15,7 +15,8 @@ from server.fleet.config import load_fleet_config
 from server.fleet.database import Database
 from server.running import check as server_check
 from server.running.controller_run import SERVERAPP
-from server.running.status import duration, server_status
+from server.running.status import server_status
+from server.words import age
 from tests.server.fleet_folders import call, printed
 from tests.server.running import HAS_FLOWER, fleet_on_loopback
 from tinytrain_core.errors import ConfigurationError
@@ -135,5 +136,5 @@ def test_the_proxys_configuration_is_printed_or_written(tmp_path: Path) -> None:
 
 
 def test_how_long_is_said_as_people_say_it() -> None:
-    said = [duration(seconds) for seconds in (0, 119, 120, 7_199, 7_200, 172_800)]
+    said = [age(seconds) for seconds in (0, 119, 120, 7_199, 7_200, 172_800)]
     assert said == ["0 s", "119 s", "2 min", "120 min", "2 h", "2 d"]

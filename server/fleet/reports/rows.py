@@ -52,7 +52,7 @@ _LAST = f"""
     ) AS c
     JOIN reports AS r ON r.rowid = c.id LEFT JOIN rollouts AS o ON o.id = r.rollout
     WHERE c.place = 1
-    ORDER BY r.received_s, r.made_s, r.attempt, r.report_id
+    ORDER BY r.received_s, r.made_s, r.attempt, r.device, r.report_id
 """
 
 

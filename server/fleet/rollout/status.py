@@ -1,22 +1,19 @@
 """`tinytrain-server rollout status`: where a rollout stands, once or as it changes."""
 
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Column, Table
 from rich.text import Text
 
 from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.database import Database
 from server.fleet.nodes import nodes
-from server.fleet.options import HERE, PLAIN_WIDTH, FleetFolder, Style
+from server.fleet.options import HERE, FleetFolder, Style, plain_console, rows_table
 from server.fleet.rollout import store
 from server.fleet.rollout.state import ACTIVE, RolloutState
 from server.fleet.rollout.unfinished import on_withdrawn
@@ -28,23 +25,13 @@ WATCH_S = 2.0
 MOST_DECISIONS = 20  # that --watch shows
 
 
-def _table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    names = list(rows[0]) if rows else []
-    table = Table(
-        *(Column(name, overflow="fold") for name in names), box=SIMPLE_HEAD, title=title, title_justify="left"
-    )
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    return table
-
-
 def _page(state: RolloutState, decisions: Sequence[Mapping[str, Any]], with_nodes: bool) -> Group:
-    parts: list[RenderableType] = [Text(headline(state)), _table(progress_rows(state), "stages")]
+    parts: list[RenderableType] = [Text(headline(state)), rows_table(progress_rows(state), "stages")]
     if state.phase in ACTIVE:
-        parts.append(_table(gate_rows(state), "gates of this stage, so far"))
+        parts.append(rows_table(gate_rows(state), "gates of this stage, so far"))
     if with_nodes:
-        parts.append(_table(node_rows(state), "nodes"))
-    return Group(*parts, _table(decision_rows(decisions), "decisions"))
+        parts.append(rows_table(node_rows(state), "nodes"))
+    return Group(*parts, rows_table(decision_rows(decisions), "decisions"))
 
 
 def _warnings(config: FleetConfig, database: Database) -> list[str]:
@@ -78,7 +65,7 @@ def status(
     config = load_fleet_config(fleet)
     with Database(config.database) as database:
         state = store.find_rollout(database, name)
-        console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+        console = plain_console()
         if watch and style is Format.TABLE:
             state = _watched(database, state, with_nodes, console)
         decisions, warnings = store.decisions(database, state.number), _warnings(config, database)

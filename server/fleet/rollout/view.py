@@ -1,17 +1,12 @@
 """A rollout as rows to print."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from server.fleet.rollout.gates import Finding, Result, findings
 from server.fleet.rollout.sample import judged
 from server.fleet.rollout.state import Progress, RolloutState, Step
-
-
-def time_text(seconds: float | None) -> str:
-    """Seconds since 1970 in UTC, to the second; empty for None."""
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+from server.words import moment
 
 
 def _devices(nodes: list[Progress]) -> int:
@@ -59,7 +54,7 @@ def node_rows(state: RolloutState) -> list[dict[str, Any]]:
             "devices": ", ".join(map(str, node.devices)),
             "step": node.step.value + (" (back)" if node.back_from else ""),
             "attempt": node.attempt,
-            "deadline": time_text(node.deadline_s) if node.step is Step.ORDERED else "",
+            "deadline": moment(node.deadline_s) if node.step is Step.ORDERED else "",
             "note": node.note,
         }
         for name, node in ordered
@@ -92,14 +87,14 @@ def _short(value: float | None) -> str:
 
 def decision_rows(decisions: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Decisions with their times in words."""
-    return [{"UTC": time_text(each["at_s"]), "what": each["what"], "reason": each["reason"]} for each in decisions]
+    return [{"when": moment(each["at_s"]), "what": each["what"], "reason": each["reason"]} for each in decisions]
 
 
 def summary_rows(rollouts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rollouts with their times in words."""
     times = ("started_s", "ended_s")
     return [
-        {name.removesuffix("_s"): time_text(value) if name in times else value for name, value in each.items()}
+        {name.removesuffix("_s"): moment(value) if name in times else value for name, value in each.items()}
         for each in rollouts
     ]
 
@@ -116,7 +111,7 @@ def facts(state: RolloutState) -> dict[str, Any]:
         "stages": len(state.spec.stages),
         "reason": state.reason,
         "blocked": state.blocked,
-        "dark_since": time_text(state.dark_s),
+        "dark_since": moment(state.dark_s),
     }
 
 
@@ -124,5 +119,5 @@ def headline(state: RolloutState) -> str:
     """A rollout in a sentence."""
     text = f"rollout {state.spec.name}, release {state.version}: {state.phase.value}, {state.title}"
     blocked = f"blocked: {state.blocked}" if state.blocked else ""
-    dark = f"no node can be reached since {time_text(state.dark_s)} UTC" if state.dark_s is not None else ""
+    dark = f"no node can be reached since {moment(state.dark_s)}" if state.dark_s is not None else ""
     return "; ".join(part for part in (text, state.reason, blocked, dark) if part)
