@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := tinytrain_core client server simulations tests benchmarks
 
-.PHONY: demo test lint types unit format bench clean
+.PHONY: demo test lint types unit unit-rest unit-fleet format bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.sim
@@ -26,8 +26,15 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+# The fleet of real processes mostly waits, so the rest is tested beside it.
 unit: $(VENV)/.dev
-	$(BIN)/pytest
+	$(MAKE) --no-print-directory -j2 --output-sync=target unit-rest unit-fleet
+
+unit-rest: $(VENV)/.dev
+	$(BIN)/pytest --ignore tests/fleet
+
+unit-fleet: $(VENV)/.dev
+	$(BIN)/pytest tests/fleet
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -1,5 +1,8 @@
 """The reverse proxy in front of a SuperLink: its configuration, for nginx."""
 
+import grp
+import os
+import pwd
 import re
 from importlib.resources import files
 
@@ -41,6 +44,14 @@ def _quoted(path: str) -> str:
     return path
 
 
+def _user(config: FleetConfig) -> str:
+    """Whose the workers are where nginx begins as root: the folder's owner, who alone may go into it."""
+    if os.geteuid() != 0 or not config.folder.exists():
+        return ""
+    owner = config.folder.stat()
+    return f"user {pwd.getpwuid(owner.st_uid).pw_name} {grp.getgrgid(owner.st_gid).gr_name};"
+
+
 def render(config: FleetConfig, settings: ProxySettings | None = None) -> str:
     """The configuration of nginx for a fleet.
 
@@ -62,6 +73,7 @@ def render(config: FleetConfig, settings: ProxySettings | None = None) -> str:
         "address_burst": str(chosen.address_rate * DELAYED_S),
         "connections": str(chosen.connections),
         "all": str(int(chosen.log_all)),
+        "user": _user(config),
     }
     template = (files("server") / "configs" / "nginx.conf").read_text(encoding="utf-8")
     return _PLACE.sub(lambda place: _quoted(values[place[1]]), template)

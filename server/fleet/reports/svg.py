@@ -34,6 +34,7 @@ def new_axes(height: float, left: float, bottom: float) -> tuple[Figure, Axes]:
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=FONT_SIZE - 1, colors=MUTED)
+    axes.ticklabel_format(useOffset=False)
     axes.xaxis.label.set(color=MUTED, fontsize=FONT_SIZE)
     return figure, axes
 
