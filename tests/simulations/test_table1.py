@@ -110,7 +110,9 @@ def test_two_workers_give_the_same_trials(whole, tmp_path):
 
 def ended_by(which: signal.Signals, out, *flags: str) -> tuple[int, str]:
     """Run the program until a few trials are stored, and end it: its exit code, and what it told."""
-    command = [sys.executable, "-c", PROGRAM, "table1", *FLAGS, "--trials", "500", "--out", str(out), *flags]
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # what a shell's `&` takes away
+    program = f"{heeds}; {PROGRAM}"
+    command = [sys.executable, "-c", program, "table1", *FLAGS, "--trials", "500", "--out", str(out), *flags]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     file = out / TRIALS_FILE
     while not file.exists() or len(file.read_bytes().splitlines()) < 4:
