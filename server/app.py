@@ -6,7 +6,6 @@ reports to collect, and the backbone stays as it is.
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
+from server.clock import Clock, SystemClock
 from server.config import RunSettings, settings_from_run_config
 from server.exchange import AnswerType, Exchange, OnReports, Records
 from server.results import Results, RoundResult
@@ -56,7 +56,9 @@ def _records(reply: Message) -> Records | None:
     return {name: dict(record) for name, record in reply.content.metric_records.items()}
 
 
-def _push(grid: Grid, contents: Mapping[int, RecordDict], kind: str, exchange: Exchange[AnswerType]) -> None:
+def _push(
+    grid: Grid, contents: Mapping[int, RecordDict], kind: str, exchange: Exchange[AnswerType], clock: Clock
+) -> None:
     """Send each node its content."""
     ttl = exchange.deadline_s + TTL_GRACE_S
     messages = {node: Message(content, node, kind, ttl=ttl) for node, content in contents.items()}
@@ -65,40 +67,43 @@ def _push(grid: Grid, contents: Mapping[int, RecordDict], kind: str, exchange: E
     accepted = set(grid.push_messages(list(messages.values())))
     for node, message in messages.items():
         if message.metadata.message_id in accepted:
-            exchange.sent(message.metadata.message_id, node, time.monotonic())
+            exchange.sent(message.metadata.message_id, node, clock.monotonic_s())
         else:
             exchange.unsent(node)
 
 
 def _collect(
-    grid: Grid, exchange: Exchange[AnswerType], on_answers: Callable[[list[AnswerType]], None] = lambda _: None
+    grid: Grid,
+    exchange: Exchange[AnswerType],
+    clock: Clock,
+    on_answers: Callable[[list[AnswerType]], None] = lambda _: None,
 ) -> None:
     """Wait until every node has answered or is late."""
     pause_s = FIRST_PAUSE_S
     while exchange.outstanding:
         waiting = len(exchange.outstanding)
-        replies = grid.pull_messages(exchange.outstanding)
+        replies = list(grid.pull_messages(exchange.outstanding))
         answers = [exchange.receive(reply.metadata.reply_to_message_id, _records(reply)) for reply in replies]
-        exchange.expire(time.monotonic())
+        exchange.expire(clock.monotonic_s())
         if len(exchange.outstanding) < waiting:
             on_answers([answer for answer in answers if answer is not None])
             pause_s = FIRST_PAUSE_S
         elif exchange.outstanding:
-            time.sleep(pause_s)
+            clock.sleep(pause_s)
             pause_s = min(1.5 * pause_s, LONGEST_PAUSE_S)
 
 
-def _wait_for_nodes(grid: Grid, settings: RunSettings) -> tuple[int, ...]:
+def _wait_for_nodes(grid: Grid, settings: RunSettings, clock: Clock) -> tuple[int, ...]:
     """The nodes, once there are enough and no more are just coming in, or the time is up.
 
     Raises:
         FleetError: there are too few when the time is up.
     """
-    give_up_s = time.monotonic() + settings.wait_for_nodes_s
+    give_up_s = clock.monotonic_s() + settings.wait_for_nodes_s
     nodes: tuple[int, ...] = ()
     while True:
         before, nodes = nodes, tuple(sorted(grid.get_node_ids()))
-        time_is_up = time.monotonic() >= give_up_s
+        time_is_up = clock.monotonic_s() >= give_up_s
         if len(nodes) >= settings.min_nodes and (nodes == before or time_is_up):
             return nodes
         if time_is_up:
@@ -106,7 +111,7 @@ def _wait_for_nodes(grid: Grid, settings: RunSettings) -> tuple[int, ...]:
                 f"{len(nodes)} of min-nodes={settings.min_nodes} nodes after {settings.wait_for_nodes_s:g} s; "
                 "start more nodes, wait longer (wait-for-nodes-s) or ask for fewer (min-nodes)"
             )
-        time.sleep(NODES_PAUSE_S)
+        clock.sleep(NODES_PAUSE_S)
 
 
 @dataclass(frozen=True)
@@ -117,14 +122,15 @@ class _Run:
     settings: RunSettings
     backbone: _Backbone
     on_reports: OnReports
+    clock: Clock
 
     def _ask_profiles(self, nodes: tuple[int, ...]) -> Exchange[wire.NodeProfile]:
         """Who hosts how many devices and holds the backbone."""
         request = wire.ProfileRequest(digest=self.backbone.digest)
         contents = {node: RecordDict({wire.REQUEST_RECORD: ConfigRecord(request.model_dump())}) for node in nodes}
         exchange = Exchange(wire.NodeProfile, self.settings.deadline_s)
-        _push(self.grid, contents, wire.QUERY_PROFILE, exchange)
-        _collect(self.grid, exchange)
+        _push(self.grid, contents, wire.QUERY_PROFILE, exchange, self.clock)
+        _collect(self.grid, exchange, self.clock)
         return exchange
 
     def _content(self, round_number: int, with_backbone: ArrayRecord | None) -> RecordDict:
@@ -138,7 +144,7 @@ class _Run:
 
     def round(self, number: int) -> RoundResult:
         """One round with the nodes that are there."""
-        nodes = _wait_for_nodes(self.grid, self.settings)
+        nodes = _wait_for_nodes(self.grid, self.settings, self.clock)
         asked = self._ask_profiles(nodes)
         profiles = asked.answers
         # A node without devices has no usable configuration: it is asked all the same, and its report says why.
@@ -147,8 +153,8 @@ class _Run:
         announced = {n: profile.devices for n, profile in profiles.items()}
         exchange: Exchange[list[PersonalisationReport]] = Exchange(list, self.settings.deadline_s, announced)
         contents = {n: self._content(number, record if n in lacking else None) for n in profiles}
-        _push(self.grid, contents, wire.TRAIN_PERSONALISE, exchange)
-        _collect(self.grid, exchange, self._progress(number, profiles, exchange))
+        _push(self.grid, contents, wire.TRAIN_PERSONALISE, exchange, self.clock)
+        _collect(self.grid, exchange, self.clock, self._progress(number, profiles, exchange))
         # Which round it was is the server's own knowledge, not a device's word.
         reports = [r.model_copy(update={"round": number}) for found in exchange.answers.values() for r in found]
         missing = asked.missing + exchange.missing
@@ -160,9 +166,12 @@ class _Run:
         """What tells `on_reports` of new answers; a missing node's devices count as done."""
         devices = {node: max(profile.devices, 1) for node, profile in profiles.items()}
         in_round = sum(devices.values())
+        done = told = 0
 
         def tell(answers: list[list[PersonalisationReport]]) -> None:
-            done = sum(devices[n] for n in [*exchange.answers, *(m.node for m in exchange.missing)])
+            nonlocal done, told
+            done += sum(devices[node] for node in exchange.ended[told:])
+            told = len(exchange.ended)
             reports = [report for answer in answers for report in answer]
             self.on_reports(in_round * (number - 1) + done, in_round * self.settings.rounds, reports)
 
@@ -173,15 +182,18 @@ def _log_progress(done: int, total: int, reports: list[PersonalisationReport]) -
     log.info("%d of %d devices (%d new reports)", done, total, len(reports))
 
 
-def run(grid: Grid, settings: RunSettings, on_reports: OnReports = _log_progress) -> None:
+def run(grid: Grid, settings: RunSettings, on_reports: OnReports = _log_progress, clock: Clock | None = None) -> None:
     """All rounds, with their results in `settings.out`.
+
+    Args:
+        clock: that the deadlines are on; None is this machine's.
 
     Raises:
         ConfigurationError: there is no such backbone.
         BackboneError: the backbone's file is damaged.
         FleetError: too few nodes, or not one report.
     """
-    fleet = _Run(grid, settings, _load_backbone(settings.backbone), on_reports)
+    fleet = _Run(grid, settings, _load_backbone(settings.backbone), on_reports, clock or SystemClock())
     results = Results(settings, fleet.backbone.digest)
     total = 0
     for number in range(1, settings.rounds + 1):
@@ -197,18 +209,21 @@ def run(grid: Grid, settings: RunSettings, on_reports: OnReports = _log_progress
         raise FleetError(f"{settings.rounds} rounds gave 0 reports; {results.folder / 'run.json'} lists who is missing")
 
 
-def make_app(settings: RunSettings | None = None, on_reports: OnReports | None = None) -> ServerApp:
+def make_app(
+    settings: RunSettings | None = None, on_reports: OnReports | None = None, clock: Clock | None = None
+) -> ServerApp:
     """The ServerApp.
 
     Args:
         settings: of the run; None takes them from Flower's run configuration.
         on_reports: told of progress as it is made; None logs it.
+        clock: that the deadlines are on; None is this machine's.
     """
     server_app = ServerApp()
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
-        run(grid, settings or settings_from_run_config(context.run_config), on_reports or _log_progress)
+        run(grid, settings or settings_from_run_config(context.run_config), on_reports or _log_progress, clock)
 
     return server_app
 

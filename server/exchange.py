@@ -7,6 +7,7 @@ again, because a node can run any code. The order in which replies arrive leaves
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any, Generic, TypeVar
 
 from tinytrain_core.errors import EgressError
@@ -54,11 +55,13 @@ class Exchange(Generic[AnswerType]):
         kind: `NodeProfile` or `list`: what the nodes were asked for.
         deadline_s: seconds from the sending of a message.
         announced: the devices that each node has said it hosts; 0 and a node that is not in it are not held to it.
+        ended: the nodes of which nothing more is expected, in the order in which that became known.
     """
 
     kind: type[AnswerType]
     deadline_s: float
     announced: Mapping[int, int] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
     _out: dict[str, _Sent] = field(default_factory=dict)
     _answers: dict[int, AnswerType] = field(default_factory=dict)
     _missing: set[Missing] = field(default_factory=set)
@@ -69,7 +72,11 @@ class Exchange(Generic[AnswerType]):
 
     def unsent(self, node: int) -> None:
         """A message could not be sent."""
-        self._missing.add(Missing(node, Cause.FAILED))
+        self._lacks(node, Cause.FAILED)
+
+    def _lacks(self, node: int, cause: Cause) -> None:
+        self._missing.add(Missing(node, cause))
+        self.ended.append(node)
 
     def receive(self, message_id: str, records: Records | None) -> AnswerType | None:
         """A reply came; `records` is None where the transport reports a failure instead.
@@ -81,13 +88,14 @@ class Exchange(Generic[AnswerType]):
         if sent is None:
             return None
         if records is None:
-            self._missing.add(Missing(sent.node, Cause.FAILED))
+            self._lacks(sent.node, Cause.FAILED)
             return None
         answer = self._validated(sent.node, records)
         if answer is None:
-            self._missing.add(Missing(sent.node, Cause.REFUSED))
+            self._lacks(sent.node, Cause.REFUSED)
         else:
             self._answers[sent.node] = answer
+            self.ended.append(sent.node)
         return answer
 
     def _validated(self, node: int, records: Records) -> AnswerType | None:
@@ -102,15 +110,15 @@ class Exchange(Generic[AnswerType]):
         return answer if whole else None
 
     def expire(self, now_s: float) -> None:
-        """Give up on every message whose deadline has passed."""
-        late = [message_id for message_id, sent in self._out.items() if sent.deadline_s <= now_s]
+        """Give up on every message whose deadline has passed; they pass in the order of sending."""
+        late = list(takewhile(lambda message_id: self._out[message_id].deadline_s <= now_s, self._out))
         for message_id in late:
-            self._missing.add(Missing(self._out.pop(message_id).node, Cause.LATE))
+            self._lacks(self._out.pop(message_id).node, Cause.LATE)
 
     @property
     def outstanding(self) -> Collection[str]:
-        """The messages that are waited for."""
-        return list(self._out)
+        """The messages that are waited for, always as they are now."""
+        return self._out.keys()
 
     @property
     def answers(self) -> dict[int, AnswerType]:

@@ -10,12 +10,13 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection
 
+from server.clock import Clock
 from server.fleet.arrivals import to_acknowledge
 from server.fleet.config import FleetConfig
 from server.fleet.courier import Courier, Times
 from server.fleet.database import Database
 from server.fleet.intake import take
-from server.fleet.link import Clock, Link
+from server.fleet.link import Link
 from server.fleet.nodes import Node, nodes
 from server.fleet.rollout import events, machine, phases, store, targeting
 from server.fleet.rollout.state import Decision, RolloutState

@@ -1,8 +1,7 @@
-"""What the controller needs of the world: a link to the nodes, and a clock. `server/running/fleet_app.py` has
-the link over Flower's Grid; simulations and tests have their own, with a time of their own.
+"""What the controller needs of the world beside a clock: a link to the nodes. `server/running/fleet_app.py` has
+the one over Flower's Grid; simulations and tests have their own.
 """
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -36,32 +35,3 @@ class Link(Protocol):
         Each message that was sent is told of once, at the latest a minute or so after its `ttl_s`. Records are passed
         on as they are; the controller validates them. Where a reply holds anything but numbers they are empty.
         """
-
-
-class Clock(Protocol):
-    """Tells the time."""
-
-    def now_s(self) -> float:
-        """Seconds since 1970, UTC; it may be set."""
-
-    def monotonic_s(self) -> float:
-        """Seconds since some time; it never jumps."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class SystemClock:
-    """This machine's."""
-
-    def now_s(self) -> float:
-        """Seconds since 1970, UTC."""
-        return time.time()
-
-    def monotonic_s(self) -> float:
-        """Seconds since the machine was started."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)

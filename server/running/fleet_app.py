@@ -20,9 +20,10 @@ from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.supercore.run import RunNotRunningException
 from flwr.superlink.grid import http_grid
 
+from server.clock import SystemClock
 from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.controller import Controller
-from server.fleet.link import Records, SystemClock
+from server.fleet.link import Records
 from server.releases.registry import Registry
 from server.running.logs import file_handler
 from tinytrain_core import wire
