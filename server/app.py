@@ -36,10 +36,6 @@ class _Backbone:
     data: bytes
     digest: str
 
-    def record(self) -> ArrayRecord:
-        """The file as one array of bytes."""
-        return ArrayRecord({wire.BACKBONE_ARRAY: Array(np.frombuffer(self.data, dtype=np.uint8))})
-
 
 def _load_backbone(path: str) -> _Backbone:
     data = read_bytes(path)
@@ -47,7 +43,12 @@ def _load_backbone(path: str) -> _Backbone:
     return _Backbone(data, digest(data))
 
 
-def _records(reply: Message) -> Records | None:
+def file_record(data: bytes) -> ArrayRecord:
+    """A backbone's file as one array of bytes."""
+    return ArrayRecord({wire.BACKBONE_ARRAY: Array(np.frombuffer(data, dtype=np.uint8))})
+
+
+def records_of(reply: Message) -> Records | None:
     """The numbers of a reply; None for an error; no numbers at all where there is anything but numbers."""
     if not reply.has_content():
         return None
@@ -83,7 +84,7 @@ def _collect(
     while exchange.outstanding:
         waiting = len(exchange.outstanding)
         replies = list(grid.pull_messages(exchange.outstanding))
-        answers = [exchange.receive(reply.metadata.reply_to_message_id, _records(reply)) for reply in replies]
+        answers = [exchange.receive(reply.metadata.reply_to_message_id, records_of(reply)) for reply in replies]
         exchange.expire(clock.monotonic_s())
         if len(exchange.outstanding) < waiting:
             on_answers([answer for answer in answers if answer is not None])
@@ -149,7 +150,7 @@ class _Run:
         profiles = asked.answers
         # A node without devices has no usable configuration: it is asked all the same, and its report says why.
         lacking = tuple(n for n, profile in profiles.items() if profile.devices and not profile.holds_backbone)
-        record = self.backbone.record()  # one object, which Flower stores once for all of the nodes
+        record = file_record(self.backbone.data)  # one object, which Flower stores once for all of the nodes
         announced = {n: profile.devices for n, profile in profiles.items()}
         exchange: Exchange[list[PersonalisationReport]] = Exchange(list, self.settings.deadline_s, announced)
         contents = {n: self._content(number, record if n in lacking else None) for n in profiles}

@@ -26,8 +26,22 @@ KnownOptimiser = Annotated[str, AfterValidator(lambda name: TrainingSettings(opt
 KnownPrecision = Annotated[str, AfterValidator(lambda name: TrainingSettings(precision=name).precision)]
 
 
-class RunSettings(BaseModel):
-    """What a run does, and how long it waits. An unknown method or optimiser is a ConfigurationError.
+class Training(BaseModel):
+    """How a device personalises. An unknown method, optimiser or precision is a ConfigurationError."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    method: KnownMethod = "tinytrain"
+    steps: int = Field(STEPS, ge=0, le=10_000)
+    learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
+    optimiser: KnownOptimiser = OPTIMISER
+    views: int = Field(VIEWS, ge=0, le=MAX_VIEWS)
+    precision: KnownPrecision = PRECISION
+
+
+class RunSettings(Training):
+    """What a run does, and how long it waits.
 
     Attributes:
         backbone: the file of a backbone, or a shipped one by name; empty is mcunet-5fps.
@@ -36,17 +50,8 @@ class RunSettings(BaseModel):
         out: the folder for the results.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     backbone: str = ""
     rounds: int = Field(1, ge=1, le=1_000_000)
-    seed: int = Field(0, ge=0, lt=2**31)
-    method: KnownMethod = "tinytrain"
-    steps: int = Field(STEPS, ge=0, le=10_000)
-    learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
-    optimiser: KnownOptimiser = OPTIMISER
-    views: int = Field(VIEWS, ge=0, le=MAX_VIEWS)
-    precision: KnownPrecision = PRECISION
     deadline_s: float = Field(600.0, gt=0, le=MAX_DEADLINE_S)
     min_nodes: int = Field(1, ge=1)
     wait_for_nodes_s: float = Field(60.0, ge=0, le=86_400)

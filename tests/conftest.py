@@ -3,12 +3,9 @@
 import os
 from collections.abc import Iterator
 
-os.environ |= {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
+from tinytrain_core.flower import FLOWER_QUIET
+
+os.environ |= FLOWER_QUIET | {"RAY_USAGE_STATS_ENABLED": "0"}
 
 import pytest
 import torch

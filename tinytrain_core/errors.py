@@ -178,27 +178,6 @@ class ClockError(ReleaseError):
     code = ErrorCode.CLOCK
 
 
-class CrashedError(TinyTrainError):
-    """Personalising ended its process, as for want of memory, as often as it was tried."""
-
-    exit_code = 12
-    code = ErrorCode.CRASHED
-
-
-class TooLateError(TinyTrainError):
-    """An order's time was up before the device could begin or finish."""
-
-    exit_code = 13
-    code = ErrorCode.TOO_LATE
-
-
-class SupersededError(TinyTrainError):
-    """A later order came before the device could finish."""
-
-    exit_code = 14
-    code = ErrorCode.SUPERSEDED
-
-
 # What reading a damaged file of tensors can raise.
 UNREADABLE = (
     OSError,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from tinytrain_core.errors import EgressError, ErrorCode, RequestError
 from tinytrain_core.release import MAX_KEYS, MAX_MANIFEST_BYTES, KeyId
-from tinytrain_core.report import MAX_BYTES, Count, PersonalisationReport, validate_report
+from tinytrain_core.report import Count, PersonalisationReport, validate_report
 from tinytrain_core.wire import MAX_DEVICES_PER_NODE, PROTOCOL, PersonaliseRequest, report_record
 
 TRAIN_ORDER = "train.order"
@@ -135,7 +135,6 @@ class NodeStatus(_Message):
     pending: Count = 0
     dropped: Count = 0
     restarts: Count = 0
-    free_storage_bytes: Annotated[int, Field(ge=0, le=MAX_BYTES)] = 0
     clock: Time = 0
 
     @field_validator("refused")

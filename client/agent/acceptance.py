@@ -68,7 +68,7 @@ class Acceptance:
         running = self._state.running()
         known = {standing.in_use.digest, standing.previous.digest, standing.accepted.digest, manifest.digest}
         self._store.prune(known | {running.digest if running else ""})
-        if self.held(manifest.digest) is None:
+        if backbone is not None and self.held(manifest.digest) is None:
             self._store.save_backbone(manifest.digest, data)
         left = self._runner.failures(running, ErrorCode.SUPERSEDED) if running and running.rollout else []
         self._state.adopt(_order(request, manifest, now_s), accepted, left)

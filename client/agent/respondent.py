@@ -1,7 +1,5 @@
 """What answers a server's messages, and the answer of a node that cannot do more than say so."""
 
-import shutil
-from pathlib import Path
 from typing import Protocol
 
 from client.agent.state import AgentState
@@ -10,7 +8,6 @@ from tinytrain_core import __version__
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import Answer, NodeStatus, OrderRequest, SyncRequest
 from tinytrain_core.release import version_numbers
-from tinytrain_core.report import MAX_BYTES
 
 CLIENT = version_numbers(__version__)
 
@@ -43,15 +40,6 @@ class Respondent(Protocol):
         """End what runs, so that it can go on later."""
 
 
-def free_bytes(folder: Path) -> int:
-    """What is free on the disk of a folder that may not be there yet."""
-    there = next((place for place in (folder, *folder.parents) if place.exists()), Path("/"))
-    try:
-        return min(shutil.disk_usage(there).free, MAX_BYTES)
-    except OSError:
-        return 0
-
-
 def status_of(node: NodeConfig, state: AgentState | None, refused: ErrorCode, now_s: float) -> NodeStatus:
     """A node's status, as far as its state can be read."""
     major, minor, patch = CLIENT
@@ -59,7 +47,6 @@ def status_of(node: NodeConfig, state: AgentState | None, refused: ErrorCode, no
         client=1_000_000 * major + 1_000 * minor + patch,
         devices=len(node.devices),
         refused=int(refused),
-        free_storage_bytes=free_bytes(node.store),
         clock=max(int(now_s), 0),
     )
     if state is None:

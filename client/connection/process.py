@@ -102,13 +102,26 @@ class Node:
     def agent(self) -> Respondent:
         """The agent; one that refuses every order where its state cannot be opened."""
         try:
-            numbers = [device.number for device in self.node.devices]
-            self.state = AgentState(state_file(self.config, self.node), numbers, self.config.outbox.max_reports)
-            self.state.note(restarts=int(self.state.fact("restarts", "-1")) + 1)
-            return Agent(self.config, self.node, self.trust, self.state, self._start)
+            return self._opened()
         except StorageError as error:
             log.error("no order can be taken: %s", error)
             return Unable(self.node, error.code)
+
+    def _opened(self) -> Agent:
+        """The agent with its state, which is closed again where it cannot be used.
+
+        Raises:
+            StorageError: it cannot be opened, read or written.
+        """
+        numbers = [device.number for device in self.node.devices]
+        with ExitStack() as unless_used:
+            state = AgentState(state_file(self.config, self.node), numbers, self.config.outbox.max_reports)
+            unless_used.callback(state.close)
+            state.note(restarts=int(state.fact("restarts", "-1")) + 1)
+            agent = Agent(self.config, self.node, self.trust, state, self._start)
+            unless_used.pop_all()
+        self.state = state
+        return agent
 
     def _start(self, job: Job) -> Work:
         job = job.model_copy(update={"parent": os.getpid()})

@@ -23,7 +23,8 @@ class FleetConfig(_Settings):
         address: host:port that devices dial: the reverse proxy's, or the SuperLink's where there is none.
         line: the name of the releases that this fleet follows.
         superlink: host:port that the SuperLink binds, on loopback behind a proxy.
-        minimum_cohort: figures of fewer devices are not shown.
+        minimum_cohort: figures of devices on fewer distinct nodes are not shown, as those of a gateway have one owner.
+            What a rollout says of its gates counts devices instead.
         poll_s: seconds between two looks for answers and for the operator's commands.
         hold_s: seconds that a node may hold a question open until it has news.
         stale_s: seconds without a sign of life after which a process is started again.

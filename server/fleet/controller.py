@@ -8,12 +8,12 @@ they are stored.
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from server.clock import Clock
 from server.fleet.arrivals import to_acknowledge
 from server.fleet.config import FleetConfig
-from server.fleet.courier import Courier, Times
+from server.fleet.courier import Courier, Reply, Times
 from server.fleet.database import Database
 from server.fleet.intake import take
 from server.fleet.link import Link
@@ -53,6 +53,7 @@ class Controller:
         self._change = -1
         self._nodes: dict[str, Node] = {}
         self._members: list[targeting.Member] = []
+        self._joined: list[targeting.Member] | None = None  # those of them that the rollout has
         self._rollout: RolloutState | None = None
         self._last: Times | None = None
 
@@ -91,15 +92,13 @@ class Controller:
         withdrawn = self._supply.withdrawn() if replies else frozenset()
         with self._database.transaction() as connection:
             rollout, decisions = self._passed(connection, times)
-            for reply in replies:
-                node, talk = self._nodes[reply.name], self._courier.talks[reply.name]
-                rollout = take(connection, rollout, node, talk, reply, times, withdrawn)
+            rollout = self._taken(connection, rollout, replies, times, withdrawn)
             if rollout is not None:
                 rollout, more = self._decided(connection, rollout, times.now_s, online)
                 decisions = (*decisions, *more)
                 store.update_rollout(connection, self._rollout, rollout, times.now_s)
                 store.record(connection, rollout.number, decisions, times.now_s)
-        self._rollout, self._last = rollout, times
+        self._rollout, self._last, self._joined = rollout, times, self._members
         for decision in decisions:
             log.info("rollout: %s: %s", decision.what, decision.reason)
         self._courier.send(rollout, times, self._to_acknowledge)
@@ -118,6 +117,23 @@ class Controller:
             log.info("rollout %s is %s", self._rollout.spec.name, self._rollout.phase.value)
         self._members = targeting.members(self._rollout.spec, found) if self._rollout else []
         self._change = change
+
+    def _taken(
+        self,
+        connection: sqlite3.Connection,
+        rollout: RolloutState | None,
+        replies: Sequence[Reply],
+        times: Times,
+        withdrawn: Collection[int],
+    ) -> RolloutState | None:
+        """The rollout when the replies are taken in, each of which is about its node alone."""
+        parts: dict[str, RolloutState] = {}
+        for reply in replies:
+            node, talk = self._nodes[reply.name], self._courier.talks[reply.name]
+            part = parts.get(node.name) or (rollout and events.alone(rollout, node.name))
+            if taken := take(connection, part, node, talk, reply, times, withdrawn):
+                parts[node.name] = taken
+        return rollout and events.together(rollout, parts.values())
 
     def _to_acknowledge(self, name: str) -> list[int]:
         return to_acknowledge(self._database.connection, name, MOST_ACKNOWLEDGED)
@@ -158,8 +174,9 @@ class Controller:
         for command in commands:
             rollout = note(heed(rollout, command, now_s))
         store.heeded(connection, commands, now_s)
-        rollout = events.left(rollout, rollout.nodes.keys() - {member.name for member in self._members})
-        rollout = events.joined(rollout, self._members)
+        if self._members is not self._joined:
+            rollout = events.left(rollout, rollout.nodes.keys() - {member.name for member in self._members})
+            rollout = events.joined(rollout, self._members)
         if not rollout.filed and (told := self._supply.end(rollout)):
             rollout = note(phases.filed(rollout, told))
         if self._rollout is not None:

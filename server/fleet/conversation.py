@@ -88,14 +88,16 @@ class Talk:
             self.holds = {sent.digest: bool(status.holds_backbone) and status.refused not in LACKING}
         self.next_s = now_s if stored or probed else sent.at_s + GAP_S
 
+    def speakable(self, now_s: float) -> bool:
+        """Whether anything may be said to the node now."""
+        return self.present and self.sent is None and now_s >= self.next_s
+
     def due(self, node: Progress | None, orders: bool, now_s: float) -> Due:
-        """What the node is to be told now.
+        """What the node is to be told now, where it is `speakable`.
 
         Args:
             node: where it stands in the rollout; orders: whether that sends it orders now.
         """
-        if not self.present or self.sent is not None or now_s < self.next_s:
-            return Due.NOTHING
         accepted = node is not None and node.accepted
         ordered = node is not None and node.step is Step.ORDERED
         if ordered and not accepted and orders:

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from heapq import nsmallest
 from typing import NamedTuple
 
 from server.fleet.conversation import LOST_PAUSE_S, SYNC_PERIOD_S, Due, Sent, Talk
@@ -16,6 +17,7 @@ ANSWER_S = 120.0  # a message may take so much longer than it is held
 TRANSFER_S = 900.0  # the same of one with a backbone
 MAX_VALID_S = 31 * 86_400.0
 LINK_GRACE_S = 180.0  # after which a link that was to tell of a message is no longer believed
+URGENCY, NOTHING = tuple(Due), Due.NOTHING
 MOST_SENT = 100  # messages in one pass, so that a pass stays short
 
 log = logging.getLogger("tinytrain.controller")
@@ -47,54 +49,56 @@ class Courier:
     def __init__(self, link: Link, supply: Supply, hold_s: float) -> None:
         self._link, self._supply, self._hold_s = link, supply, hold_s
         self._ids: dict[str, int] = {}
+        self._names: dict[int, str] = {}
         self.talks: dict[str, Talk] = {}
 
     def know(self, nodes: Iterable[Node]) -> None:
         """These are the nodes of the fleet."""
         self._ids = {node.name: node.node_id for node in nodes if node.node_id is not None}
+        self._names = {number: name for name, number in self._ids.items()}
         self.talks = {name: self.talks.get(name) or Talk() for name in self._ids}
 
     def online(self, steady_s: float) -> set[str]:
         """The names of the fleet's nodes that can be reached."""
         found = set(self._link.online())
+        online = {name for name, number in self._ids.items() if number in found}
         for name, talk in self.talks.items():
-            talk.appears(self._ids[name] in found, steady_s)
-        return {name for name, number in self._ids.items() if number in found}
+            talk.appears(name in online, steady_s)
+        return online
 
     def replies(self) -> list[Reply]:
         """What has come back; what nobody waits for is left out."""
-        names = {number: name for name, number in self._ids.items()}
         found = []
         for number, records in self._link.replies():
-            name = names.get(number, "")
+            name = self._names.get(number, "")
             if name and (sent := self.talks[name].sent):
                 found.append(Reply(name, sent, records))
         return found
 
     def send(self, rollout: RolloutState | None, times: Times, to_acknowledge: ToAcknowledge) -> None:
         """Send each node what is due, orders first, and of the same kind to those first that waited longest."""
-        urgency = list(Due)
-        due = ((urgency.index(self._due(name, talk, rollout, times)), name) for name, talk in self.talks.items())
-        ready = sorted(
-            (place, self.talks[name].told_s, name) for place, name in due if urgency[place] is not Due.NOTHING
-        )
-        for place, _, name in ready[:MOST_SENT]:
+        for place, _, name in nsmallest(MOST_SENT, self._ready(rollout, times)):
             self.talks[name].told_s = times.steady_s
             stored = [*to_acknowledge(name), *self.talks[name].unwanted]
             try:
-                if rollout and urgency[place] is Due.ORDER:
+                if rollout and URGENCY[place] is Due.ORDER:
                     self._order(name, rollout, times, stored)
                 else:
-                    hold_s = self._hold_s if urgency[place] is Due.WATCH else 0.0
+                    hold_s = self._hold_s if URGENCY[place] is Due.WATCH else 0.0
                     self._ask(name, _digest(rollout), hold_s, times, stored)
             except UNUSABLE as error:  # it was looked at before this pass, and has changed since
                 log.error("no order for node %s: %s", name, error)
                 self.talks[name].next_s = times.steady_s + LOST_PAUSE_S
 
-    def _due(self, name: str, talk: Talk, rollout: RolloutState | None, times: Times) -> Due:
-        node = rollout.nodes.get(name) if rollout else None
-        orders = bool(rollout and node and rollout.orders(node) and not rollout.blocked)
-        return talk.due(node, orders, times.steady_s)
+    def _ready(self, rollout: RolloutState | None, times: Times) -> Iterator[tuple[int, float, str]]:
+        """Whom something is due: its place in the order of urgency, the time of the last message, and the name."""
+        for name, talk in self.talks.items():
+            if not talk.speakable(times.steady_s):
+                continue
+            node = rollout.nodes.get(name) if rollout else None
+            orders = bool(rollout and node and rollout.orders(node) and not rollout.blocked)
+            if (due := talk.due(node, orders, times.steady_s)) is not NOTHING:
+                yield URGENCY.index(due), talk.told_s, name
 
     def _order(self, name: str, rollout: RolloutState, times: Times, stored: list[int]) -> None:
         """The order; before it the question whether the node holds the weights, where that is not known."""

@@ -29,7 +29,8 @@ line: {line}
 # host:port that Flower's SuperLink binds: on loopback, where a reverse proxy stands in front of it.
 superlink: {superlink}
 
-# Figures of fewer devices than this are not shown, from 2.
+# Figures of devices on fewer distinct nodes than this are not shown, from 2: the devices of a gateway have one owner.
+# Where a rollout says what its gates saw, accuracies of fewer devices than this are not shown.
 minimum_cohort: {minimum_cohort}
 
 # Seconds between two looks for answers of devices, and for the operator's commands.

@@ -124,16 +124,6 @@ def insert_nodes(connection: sqlite3.Connection, new: Iterable[Node]) -> None:
         _insert(connection, node)
 
 
-def add_node(database: Database, node: Node) -> None:
-    """Add a node and its devices.
-
-    Raises:
-        ConfigurationError: its name, its key or a number of its devices is taken.
-    """
-    with database.transaction() as connection:
-        insert_nodes(connection, [node])
-
-
 def remove_node(database: Database, name: str, now_s: float) -> None:
     """Take a node out; its reports stay.
 

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from tinytrain_core.errors import ConfigurationError
+from server.releases.signing import read_bounded
+from tinytrain_core.errors import ConfigurationError, ManifestError, StorageError
 from tinytrain_core.files import write_file
 from tinytrain_core.release import key_id
 
@@ -63,13 +64,9 @@ def make_key(file: Path, passphrase: bytes = b"") -> str:
 
 def _read(file: Path) -> bytes:
     try:
-        with file.open("rb") as stream:
-            data = stream.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the key {file}: {error.strerror}") from None
-    if len(data) > _MAX_BYTES:
-        raise ConfigurationError(f"{file} has more than {_MAX_BYTES} bytes; it is not a key")
-    return data
+        return read_bounded(file, _MAX_BYTES, "the key ")
+    except (StorageError, ManifestError) as error:  # to whoever names a key, either is a wrong name
+        raise ConfigurationError(str(error)) from None
 
 
 def private_key(file: Path, ask: Callable[[], str]) -> Ed25519PrivateKey:

@@ -62,8 +62,11 @@ class SignedRelease:
         verify(self.manifest_bytes, self.signatures, trust, now_s, self.manifest.client)
 
 
-def read_bounded(file: Path, most: int) -> bytes:
+def read_bounded(file: Path, most: int, what: str = "") -> bytes:
     """The bytes of a file that may have at most `most`.
+
+    Args:
+        what: it is, as "the key ", for the error.
 
     Raises:
         StorageError: it is not there, or cannot be read.
@@ -73,9 +76,9 @@ def read_bounded(file: Path, most: int) -> bytes:
         with file.open("rb") as stream:
             data = stream.read(most + 1)
     except OSError as error:
-        raise StorageError(f"cannot read {file}: {error.strerror}") from error
+        raise StorageError(f"cannot read {what}{file}: {error.strerror}") from error
     if len(data) > most:
-        raise ManifestError(f"{file} has more than {most} bytes; it is not what its place says")
+        raise ManifestError(f"{what}{file} has more than {most} bytes; it is not what its place says")
     return data
 
 

@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.supercore.run import RunNotRunningException
 from flwr.superlink.grid import http_grid
 
+from server.app import file_record, records_of
 from server.clock import SystemClock
 from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.controller import Controller
@@ -36,15 +36,6 @@ Reply = tuple[int, Records | None]
 
 http_grid.pull_objects = partial(pull_objects, max_time=CONTENTS_S)  # type: ignore[attr-defined]
 log = logging.getLogger("tinytrain.controller")
-
-
-def records_of(reply: Message) -> Records | None:
-    """The numbers of a reply; None for an error; no numbers at all where there is anything but numbers."""
-    if not reply.has_content():
-        return None
-    if reply.content.array_records or reply.content.config_records:
-        return {}
-    return {name: dict(record) for name, record in reply.content.metric_records.items()}
 
 
 class GridLink:
@@ -142,10 +133,9 @@ class GridLink:
                 yield sent[0], records_of(reply)
 
     def _record(self, backbone: bytes) -> ArrayRecord:
-        """The file as one array of bytes, made once: Flower stores one object for all nodes."""
+        """The file's record, made once: Flower stores one object for all nodes."""
         if self._backbone is None or self._backbone[0] is not backbone:
-            array = Array(np.frombuffer(backbone, dtype=np.uint8))
-            self._backbone = backbone, ArrayRecord({wire.BACKBONE_ARRAY: array})
+            self._backbone = backbone, file_record(backbone)
         return self._backbone[1]
 
     def _ended(self) -> None:

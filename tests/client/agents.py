@@ -17,7 +17,7 @@ from client.agent.state import AgentState
 from client.agent.work import Starter, Work, WorkerProcess
 from client.agent.worker import Job, run_job
 from client.config import NodeConfig, load_node_config
-from tests.client.conftest import write_images
+from tests.client.images import write_images
 from tests.conftest import random_backbone
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import to_bytes
@@ -31,6 +31,7 @@ NOW = 1_800_000_000.0
 DAY = 86_400
 KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32) for number in (1, 2, 3)]
 QUICK = {"method": "last_layer", "steps": 1}
+SECRET = "SECRETPLACE"
 
 
 def trust(threshold: int = 2) -> Trust:

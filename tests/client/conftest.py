@@ -1,24 +1,15 @@
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from client.config import NodeConfig, parse_node_config
+from tests.client.agents import NOW, SECRET, Device, backbones, open_device, write_device
+from tests.client.images import write_images
 from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.weights import to_bytes
-
-
-def write_images(folder: Path, classes: int, images: int, prefix: str = "class") -> Path:
-    """A folder of class folders with small images, each class in a colour of its own."""
-    rng = np.random.default_rng(classes)
-    for label in range(classes):
-        (folder / f"{prefix}{label}").mkdir(parents=True)
-        for number in range(images):
-            pixels = np.clip(rng.normal(60 + 60 * label, 30, (40, 40, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{prefix}{label}" / f"{chr(97 + number)}.png")
-    return folder
 
 
 def make_node(tmp_path: Path, *devices: dict[str, object]) -> NodeConfig:
@@ -28,3 +19,38 @@ def make_node(tmp_path: Path, *devices: dict[str, object]) -> NodeConfig:
 @pytest.fixture(scope="session")
 def backbone_data(mcunet: Backbone) -> bytes:
     return to_bytes(mcunet, torch.float16)
+
+
+@pytest.fixture(scope="session")
+def files() -> list[bytes]:
+    """Three backbones."""
+    return backbones(3)
+
+
+@pytest.fixture(scope="session")
+def data(files: list[bytes]) -> bytes:
+    """A backbone."""
+    return files[0]
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    opened = open_device(write_device(tmp_path))
+    yield opened
+    opened.state.close()
+
+
+@pytest.fixture
+def secret_device(tmp_path: Path) -> Iterator[Device]:
+    """A device in a place, and with classes, whose names would be seen if they left it."""
+    place = tmp_path / SECRET
+    write_images(place / "images11", 2, 4, prefix=SECRET)
+    opened = open_device(write_device(place))
+    yield opened
+    opened.state.close()
+
+
+@pytest.fixture
+def at_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is NOW, and stays it."""
+    monkeypatch.setattr(time, "time", lambda: NOW)

@@ -1,6 +1,5 @@
 """What a device does about orders: carried out once, refused with a code, superseded, too late, and back again."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tests.client.agents import (
     DAY,
     NOW,
     Device,
-    backbones,
     carry_out,
     give,
     manifest,
@@ -28,18 +26,6 @@ from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import NodeState, SyncRequest
 from tinytrain_core.release import Held
-
-
-@pytest.fixture(scope="module")
-def files() -> list[bytes]:
-    return backbones(3)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Device]:
-    opened = open_device(write_device(tmp_path))
-    yield opened
-    opened.state.close()
 
 
 def test_an_order_is_carried_out_once_and_delivered_until_it_is_acknowledged(

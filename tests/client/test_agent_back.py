@@ -1,39 +1,19 @@
 """The way back to an older release, and what a device keeps for it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from client.agent.standing import Release
 from client.store import Store
 from tests.client.agents import (
     NOW,
     Device,
-    backbones,
     carry_out,
     give,
     manifest,
-    open_device,
     order,
     reported,
-    write_device,
 )
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome
-
-
-@pytest.fixture(scope="module")
-def files() -> list[bytes]:
-    return backbones(3)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Device]:
-    opened = open_device(write_device(tmp_path))
-    yield opened
-    opened.state.close()
 
 
 def test_the_way_back_is_at_once_and_without_training(device: Device, files: list[bytes]) -> None:

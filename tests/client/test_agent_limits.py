@@ -1,6 +1,5 @@
 """What a server may make of a signed release: how often, with what, and never at the price of what is in use."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from tests.client.agents import (
     DAY,
     NOW,
     Device,
-    backbones,
     carry_out,
     give,
     inline,
@@ -29,18 +27,6 @@ from tests.disk import full_for
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import PersonalisationReport
-
-
-@pytest.fixture(scope="module")
-def files() -> list[bytes]:
-    return backbones(3)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Device]:
-    opened = open_device(write_device(tmp_path))
-    yield opened
-    opened.state.close()
 
 
 def test_an_order_that_has_no_room_leaves_the_one_that_runs(

@@ -20,25 +20,13 @@ from client.connection.process import Node
 from client.enrolment.bundle import make_device_key
 from client.store import Store
 from client.supervision.start import agent_facts
-from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, trust, write_device
+from tests.client.agents import NOW, Device, manifest, order, trust, write_device
 from tests.disk import full_for
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode, StorageError
 from tinytrain_core.files import exclusive
 from tinytrain_core.orders import SyncRequest
 from tinytrain_core.report import Outcome
-
-
-@pytest.fixture(scope="module")
-def data() -> bytes:
-    return backbones(1)[0]
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Device]:
-    opened = open_device(write_device(tmp_path))
-    yield opened
-    opened.state.close()
 
 
 @contextmanager
@@ -118,6 +106,32 @@ def test_a_node_whose_state_cannot_be_opened_says_so(tmp_path: Path, data: bytes
     assert (status.refused, status.devices, status.version) == (ErrorCode.STORAGE, 1, 0)
     assert not unable.busy()
     (tmp_path / "store" / "agent.sqlite").rmdir()
+    assert isinstance(node.agent(), Agent)
+    assert node.state is not None
+    node.state.close()
+
+
+def open_files(folder: Path) -> list[str]:
+    """The files below a folder that this process has open."""
+    there = Path("/proc/self/fd")
+    return sorted(
+        {str(link.readlink()) for link in there.iterdir() if link.exists()} & set(map(str, folder.rglob("*")))
+    )
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_state_that_cannot_be_used_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_agent_config(write_device(tmp_path))
+    node = Node(config, load_node_config(config.node), trust())
+
+    def full(*_: object) -> None:
+        assert open_files(tmp_path)
+        raise StorageError("the disk is full")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr("client.agent.agent.settle", full)
+        assert isinstance(node.agent(), Unable)
+    assert (node.state, open_files(tmp_path)) == (None, [])
     assert isinstance(node.agent(), Agent)
     assert node.state is not None
     node.state.close()

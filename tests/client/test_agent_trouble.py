@@ -1,7 +1,6 @@
 """A device whose disk or whose owner has changed things under it: it goes on, and says what is wrong."""
 
 import sqlite3
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from client.store import Store
 from tests.client.agents import (
     NOW,
     Device,
-    backbones,
     carry_out,
     give,
     manifest,
@@ -24,18 +22,6 @@ from tests.client.agents import (
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import SyncRequest
-
-
-@pytest.fixture(scope="module")
-def data() -> bytes:
-    return backbones(1)[0]
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Device]:
-    opened = open_device(write_device(tmp_path))
-    yield opened
-    opened.state.close()
 
 
 def spoil(device: Device, statement: str) -> None:

@@ -1,60 +1,38 @@
 """A node's loop between a server and its devices: answers, questions held open, and a server that is away."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flwr.app import Message
 
 from client.connection.loop import MAX_FAILURES, NodeLoop
 from client.connection.messages import OfflineError, RefusedError, RunEndedError
-from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, write_device
-from tests.client.conftest import write_images
-from tests.client.wires import SECRET, Wire, exchange, fields, message, ordered, silent
+from tests.client.agents import NOW, Device, manifest, order
+from tests.client.wires import Wire, exchange, fields, message, ordered, silent
 from tinytrain_core import wire
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import QUERY_SYNC, SyncRequest
 
-pytestmark = pytest.mark.usefixtures("flower_identity")
+pytestmark = pytest.mark.usefixtures("flower_identity", "at_now")
 
 
-@pytest.fixture(scope="module")
-def data() -> bytes:
-    return backbones(1)[0]
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time", lambda: NOW)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Device]:
-    place = tmp_path / SECRET
-    write_images(place / "images11", 2, 4, prefix=SECRET)
-    opened = open_device(write_device(place))
-    yield opened
-    opened.state.close()
-
-
-def test_an_order_is_answered_with_its_reports_when_it_has_ended(device: Device, data: bytes) -> None:
-    line = exchange(device, ordered(data, hold_s=100.0))
+def test_an_order_is_answered_with_its_reports_when_it_has_ended(secret_device: Device, data: bytes) -> None:
+    line = exchange(secret_device, ordered(data, hold_s=100.0))
     silent(line)
     (answer,) = line.answers
     assert (answer.status.rollout, answer.status.version, answer.status.refused) == (1, 1, 0)
     assert [delivery.report.device for delivery in answer.deliveries] == [11]
     ids = [delivery.envelope.report_id for delivery in answer.deliveries]
     ask = message(QUERY_SYNC, {wire.REQUEST_RECORD: fields(SyncRequest(acknowledged=ids, digest=digest(data)))})
-    line = exchange(device, ask)
+    line = exchange(secret_device, ask)
     assert (line.answers[0].status.holds_backbone, line.answers[0].deliveries) == (1, ())
 
 
-def test_a_question_is_held_until_its_time_is_over(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_is_held_until_its_time_is_over(secret_device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = message(QUERY_SYNC, {wire.REQUEST_RECORD: fields(SyncRequest(hold_s=50.0))})
     line = Wire([ask, ask])
-    loop = NodeLoop(device.agent, line, device.config)
+    loop = NodeLoop(secret_device.agent, line, secret_device.config)
     loop.step()
     assert line.answers == []
     assert not loop.idle()
@@ -65,36 +43,36 @@ def test_a_question_is_held_until_its_time_is_over(device: Device, monkeypatch: 
     assert loop.idle()
 
 
-def test_a_question_is_not_held_longer_than_the_server_waits(device: Device) -> None:
+def test_a_question_is_not_held_longer_than_the_server_waits(secret_device: Device) -> None:
     request = fields(SyncRequest(hold_s=3_600.0))
-    line = exchange(device, message(QUERY_SYNC, {wire.REQUEST_RECORD: request}, ttl=5.0))
+    line = exchange(secret_device, message(QUERY_SYNC, {wire.REQUEST_RECORD: request}, ttl=5.0))
     assert len(line.answers) == 1
 
 
-def test_an_answer_that_nobody_waits_for_is_dropped_and_its_reports_stay(device: Device, data: bytes) -> None:
+def test_an_answer_that_nobody_waits_for_is_dropped_and_its_reports_stay(secret_device: Device, data: bytes) -> None:
     line = Wire([ordered(data)])
-    loop = NodeLoop(device.agent, line, device.config)
+    loop = NodeLoop(secret_device.agent, line, secret_device.config)
     loop._take_messages()
     for _ in range(3):
-        device.agent.tick(NOW)
+        secret_device.agent.tick(NOW)
     line.failing = RunEndedError("over")
     loop._answer()
     assert loop._held == []
-    assert device.state.pending() == 1
+    assert secret_device.state.pending() == 1
 
 
-def test_the_devices_go_on_while_the_server_is_away(device: Device, data: bytes) -> None:
+def test_the_devices_go_on_while_the_server_is_away(secret_device: Device, data: bytes) -> None:
     known: list[int | None] = []
     line = Wire([ordered(data, hold_s=100.0)])
     troubles: list[Exception] = []
-    loop = NodeLoop(device.agent, line, device.config, 7, known.append, trouble=troubles.append)
+    loop = NodeLoop(secret_device.agent, line, secret_device.config, 7, known.append, trouble=troubles.append)
     loop.step()
     line.failing = OfflineError("away")
     for _ in range(4):
         loop._next_talk = 0.0
         loop.step()
-    assert device.state.running() is None
-    assert device.state.pending() == 1
+    assert secret_device.state.running() is None
+    assert secret_device.state.pending() == 1
     assert len(troubles) == 4
     line.failing = None
     loop._next_talk = 0.0
@@ -103,10 +81,10 @@ def test_the_devices_go_on_while_the_server_is_away(device: Device, data: bytes)
     assert (line.opened[0], line.opened[-1], known) == (7, 7, [])
 
 
-def test_a_node_that_the_server_has_forgotten_asks_anew(device: Device) -> None:
+def test_a_node_that_the_server_has_forgotten_asks_anew(secret_device: Device) -> None:
     known: list[int | None] = []
     line = Wire(failing=RefusedError("PullMessages", 401))
-    loop = NodeLoop(device.agent, line, device.config, 5, known.append)
+    loop = NodeLoop(secret_device.agent, line, secret_device.config, 5, known.append)
     loop.step()
     line.failing = None
     loop._next_talk = 0.0
@@ -125,12 +103,14 @@ def asking(hold_s: float = 0.0, ttl: float = 3_600.0, digest: str = "") -> Messa
     return message(QUERY_SYNC, {wire.REQUEST_RECORD: fields(SyncRequest(hold_s=hold_s, digest=digest))}, ttl)
 
 
-def test_questions_of_a_server_that_began_anew_are_dropped_and_the_reports_stay(device: Device, data: bytes) -> None:
+def test_questions_of_a_server_that_began_anew_are_dropped_and_the_reports_stay(
+    secret_device: Device, data: bytes
+) -> None:
     line = Wire([ordered(data, hold_s=100.0), asking(50.0)])
-    loop = NodeLoop(device.agent, line, device.config)
+    loop = NodeLoop(secret_device.agent, line, secret_device.config)
     loop._come_online()
     loop._take_messages()
-    device.tick()
+    secret_device.tick()
     line.failing = RefusedError("SendNodeHeartbeat", 404)
     loop._next_sign = 0.0
     talk(loop)
@@ -140,7 +120,7 @@ def test_questions_of_a_server_that_began_anew_are_dropped_and_the_reports_stay(
     contacts: list[int] = []
     loop._contact = lambda: contacts.append(1)
     talk(loop)
-    assert (loop._held, contacts, device.state.pending()) == ([], [1], 1)
+    assert (loop._held, contacts, secret_device.state.pending()) == ([], [1], 1)
     line.sent.append(asking())
     talk(loop)
     assert len(line.answers[0].deliveries) == 1
@@ -148,12 +128,12 @@ def test_questions_of_a_server_that_began_anew_are_dropped_and_the_reports_stay(
 
 @pytest.mark.parametrize("status", [500, None])
 def test_an_answer_that_is_never_taken_does_not_block_the_others(
-    status: int | None, device: Device, data: bytes, monkeypatch: pytest.MonkeyPatch
+    status: int | None, secret_device: Device, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = ordered(data, hold_s=100.0), asking(50.0, digest=digest(data))
     line = Wire([first, second], poisoned={first.metadata.message_id: OfflineError("PushMessages", status)})
     troubles: list[Exception] = []
-    loop = NodeLoop(device.agent, line, device.config, trouble=troubles.append)
+    loop = NodeLoop(secret_device.agent, line, secret_device.config, trouble=troubles.append)
     for turn in range(MAX_FAILURES):
         later = 100.0 * turn + time.monotonic()
         monkeypatch.setattr(time, "monotonic", lambda later=later: later)
@@ -161,12 +141,12 @@ def test_an_answer_that_is_never_taken_does_not_block_the_others(
     assert loop._held == []
     assert len(line.answers) == 1
     assert len(troubles) == (0 if status else MAX_FAILURES)
-    assert device.state.pending() == 1
+    assert secret_device.state.pending() == 1
 
 
-def test_an_answer_that_comes_too_late_is_not_sent(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_comes_too_late_is_not_sent(secret_device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     line = Wire([asking(50.0, ttl=100.0)])
-    loop = NodeLoop(device.agent, line, device.config)
+    loop = NodeLoop(secret_device.agent, line, secret_device.config)
     loop.step()
     monkeypatch.setattr(time, "time", lambda: NOW + 101)
     talk(loop)
@@ -174,18 +154,18 @@ def test_an_answer_that_comes_too_late_is_not_sent(device: Device, monkeypatch: 
 
 
 def test_a_message_that_cannot_be_used_is_told_with_the_reason(
-    device: Device, data: bytes, caplog: pytest.LogCaptureFixture
+    secret_device: Device, data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    line = exchange(device, message(QUERY_SYNC, {"other": fields(SyncRequest())}), message("train.other", {}))
+    line = exchange(secret_device, message(QUERY_SYNC, {"other": fields(SyncRequest())}), message("train.other", {}))
     assert [answer.status.refused for answer in line.answers] == [ErrorCode.REQUEST] * 2
     assert "its records are not understood: KeyError" in caplog.text
     assert "'train.other' is not taken: it is not for this node" in caplog.text
 
 
-def test_a_report_that_waits_is_no_work(device: Device, data: bytes) -> None:
+def test_a_report_that_waits_is_no_work(secret_device: Device, data: bytes) -> None:
     """The supervisor cures a connection that is alive and dead at once, unless a worker is there."""
-    assert device.agent.order(order(manifest(data, 1)), data, NOW) == ErrorCode.NONE
-    device.tick(times=1)
-    assert device.agent.working()
-    device.tick()
-    assert (device.agent.working(), device.agent.busy()) == (False, True)
+    assert secret_device.agent.order(order(manifest(data, 1)), data, NOW) == ErrorCode.NONE
+    secret_device.tick(times=1)
+    assert secret_device.agent.working()
+    secret_device.tick()
+    assert (secret_device.agent.working(), secret_device.agent.busy()) == (False, True)

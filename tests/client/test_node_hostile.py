@@ -1,8 +1,6 @@
 """The promise on the wire of an operated device: whatever a server sends, what leaves are valid records of numbers."""
 
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,33 +8,13 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 
 from client.connection.fleet_messages import UnusableError, inflated, message_of
-from tests.client.agents import NOW, Device, backbones, manifest, open_device, order, write_device
-from tests.client.conftest import write_images
-from tests.client.wires import SECRET, Records, exchange, fields, message, ordered, silent
+from tests.client.agents import Device, manifest, order
+from tests.client.wires import Records, exchange, fields, message, ordered, silent
 from tinytrain_core import wire
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.orders import QUERY_SYNC, TRAIN_ORDER
 
-pytestmark = pytest.mark.usefixtures("flower_identity")
-
-
-@pytest.fixture(scope="module")
-def data() -> bytes:
-    return backbones(1)[0]
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time", lambda: NOW)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Device]:
-    place = tmp_path / SECRET
-    write_images(place / "images11", 2, 4, prefix=SECRET)
-    opened = open_device(write_device(place))
-    yield opened
-    opened.state.close()
+pytestmark = pytest.mark.usefixtures("flower_identity", "at_now")
 
 
 def settings_with(**changes: Any) -> Callable[[bytes], Message]:
@@ -92,28 +70,28 @@ HOSTILE: dict[str, Callable[[bytes], Message]] = {
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE.keys())
 def test_what_is_not_an_order_is_refused_in_numbers(
-    hostile: Callable[[bytes], Message], device: Device, data: bytes
+    hostile: Callable[[bytes], Message], secret_device: Device, data: bytes
 ) -> None:
-    line = exchange(device, hostile(data))
+    line = exchange(secret_device, hostile(data))
     silent(line)
     (answer,) = line.answers
     assert answer.status.refused == ErrorCode.REQUEST
     assert answer.deliveries == ()
-    assert device.state.last() is None
-    assert not list(device.node.store.glob("backbones/*"))
+    assert secret_device.state.last() is None
+    assert not list(secret_device.node.store.glob("backbones/*"))
 
 
-def test_a_method_that_does_not_exist_is_a_failure_in_numbers(device: Device, data: bytes) -> None:
-    line = exchange(device, ordered(data, hold_s=100.0, settings={"method": "no_such_method:path=a.b"}))
+def test_a_method_that_does_not_exist_is_a_failure_in_numbers(secret_device: Device, data: bytes) -> None:
+    line = exchange(secret_device, ordered(data, hold_s=100.0, settings={"method": "no_such_method:path=a.b"}))
     silent(line)
     assert [d.report.error for d in line.answers[-1].deliveries] == [ErrorCode.CONFIGURATION]
 
 
-def test_a_file_that_nobody_signed_is_not_kept(device: Device, data: bytes) -> None:
+def test_a_file_that_nobody_signed_is_not_kept(secret_device: Device, data: bytes) -> None:
     array = Array(np.frombuffer(data[:-1] + b"!", dtype=np.uint8))
-    line = exchange(device, ordered(data, signers=1), array_of(array)(data))
+    line = exchange(secret_device, ordered(data, signers=1), array_of(array)(data))
     assert [answer.status.refused for answer in line.answers] == [ErrorCode.SIGNATURE, ErrorCode.MANIFEST]
-    assert not list(device.node.store.glob("backbones/*"))
+    assert not list(secret_device.node.store.glob("backbones/*"))
     silent(line)
 
 

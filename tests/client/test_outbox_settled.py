@@ -11,16 +11,11 @@ from client.agent.schema import TABLES
 from client.agent.state import AgentState
 from server.pki.certificates import make_authority
 from tests.client import agents
-from tests.client.agents import NOW, backbones, carry_out, give, manifest, open_device, order, reported, write_device
+from tests.client.agents import NOW, carry_out, give, manifest, open_device, order, reported, write_device
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome
 
 PRIVACY = {"noise_multiplier": 4.0, "max_reports": 5}
-
-
-@pytest.fixture(scope="module")
-def files() -> list[bytes]:
-    return backbones(2)
 
 
 def test_reports_that_wait_when_privacy_is_switched_on_leave_with_noise(tmp_path: Path, files: list[bytes]) -> None:

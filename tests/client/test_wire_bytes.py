@@ -12,7 +12,7 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from client.app import GuardedApp, app
 from client.store import Store
-from tests.client.conftest import write_images
+from tests.client.images import write_images
 from tinytrain_core import wire
 from tinytrain_core.backbones.weights import digest
 from tinytrain_core.errors import ErrorCode

@@ -21,7 +21,6 @@ from client.store import Store
 from tests.client.agents import (
     NOW,
     Device,
-    backbones,
     in_a_process,
     manifest,
     open_device,
@@ -29,7 +28,7 @@ from tests.client.agents import (
     outcomes,
     write_device,
 )
-from tests.client.conftest import write_images
+from tests.client.images import write_images
 from tinytrain_core.digests import digest
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome
@@ -37,11 +36,6 @@ from tinytrain_core.wire import PersonaliseRequest
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 LONG: dict[str, Any] = {"method": "full_train", "steps": 10_000}
-
-
-@pytest.fixture(scope="module")
-def data() -> bytes:
-    return backbones(1)[0]
 
 
 def wait_for(what: Callable[[], bool], device: Device) -> None:

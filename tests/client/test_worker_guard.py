@@ -12,14 +12,9 @@ from pathlib import Path
 import pytest
 
 from client.agent.work import WorkerProcess
-from tests.client.agents import NOW, backbones, manifest, open_device, order, outcomes, write_device
+from tests.client.agents import NOW, manifest, open_device, order, outcomes, write_device
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome, failure
-
-
-@pytest.fixture(scope="module")
-def data() -> bytes:
-    return backbones(1)[0]
 
 
 @dataclass

@@ -11,12 +11,11 @@ from client.connection.contents import MAX_MESSAGE_BYTES
 from client.connection.fleet_messages import KINDS, inflated, reply_to, unpack
 from client.connection.loop import NodeLoop
 from client.connection.messages import Incoming, RunEndedError
-from tests.client.agents import NOW, Device, manifest, order
+from tests.client.agents import NOW, SECRET, Device, manifest, order
 from tests.client.test_wire_bytes import on_the_wire
 from tinytrain_core import wire
 from tinytrain_core.orders import TRAIN_ORDER, Answer, SyncRequest, parse_answer
 
-SECRET = "SECRETPLACE"
 Records = dict[str, Any]
 
 

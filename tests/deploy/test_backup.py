@@ -10,7 +10,7 @@ from pathlib import Path
 
 from server.fleet.config import load_fleet_config
 from server.fleet.database import Database
-from server.fleet.nodes import Node, add_node, nodes
+from server.fleet.nodes import Node, insert_nodes, nodes
 from server.pki.health import warnings
 from tests.server.running import fleet_on_loopback
 from tinytrain_core.node_key import make_key, public_of
@@ -31,7 +31,8 @@ def test_a_fleet_comes_back_from_its_archive(tmp_path: Path) -> None:
                     connection.execute("INSERT OR REPLACE INTO controller VALUES (1, 'run', 1, ?)", (time.time(),))
 
     with Database(config.database) as database:
-        add_node(database, Node(name="gate-1", public_key=public_of(make_key())))
+        with database.transaction() as connection:
+            insert_nodes(connection, [Node(name="gate-1", public_key=public_of(make_key()))])
         writer = threading.Thread(target=write)
         writer.start()
         archive = tmp_path / "fleet.tar.gz"

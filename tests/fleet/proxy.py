@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from contextlib import closing, suppress
 from typing import Any
 
 CHUNK = 65_536
@@ -45,7 +46,7 @@ class CountingProxy:
         self._open -= {writer, back_writer}
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
-        try:
+        with closing(writer), suppress(ConnectionError):  # either end may break off: the other is closed as well
             while data := await reader.read(CHUNK):
                 if up:
                     self.up += len(data)
@@ -53,10 +54,6 @@ class CountingProxy:
                     self.down += len(data)
                 writer.write(data)
                 await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
 
     def reset(self) -> None:
         """Break every connection."""

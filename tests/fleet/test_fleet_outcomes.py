@@ -2,6 +2,8 @@
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,8 @@ from tinytrain_core.report import Outcome
 SMALL_BYTES = 2_000_000  # of memory
 NO_DATA, ONE_CLASS, TINY, FINE = 11, 12, 13, 14
 ODD = {"names": ["odd-1", "full-1"]}
-FULL, LIAR = 21, 31
+FULL, LIAR, UNFINISHED = 21, 31, 32
+OTHERS = {"pi-1": 5, "esp-1": 8}
 
 
 def test_devices_that_cannot_report_that_they_cannot(operator: Operator) -> None:
@@ -71,6 +74,8 @@ def crafted(kind: str) -> RecordDict:
         return RecordDict({"status": status})
     if kind == "oversized":
         return RecordDict({"status": status, "more": MetricRecord({"weights": [0.5] * 20_000})})
+    if kind == "unfinished":
+        return RecordDict({"status": status})
     return RecordDict({"status": MetricRecord({"anything": 1})})
 
 
@@ -83,15 +88,25 @@ class Liar:
         self.lies, self.told = lies, 0
         self.stop = threading.Event()
 
+    @property
+    def _lie(self) -> str:
+        return self.lies[self.told % len(self.lies)]
+
+    def _says(self, name: str) -> bool:
+        """Whether it sends a request: an answer that stays unfinished is announced, and its objects never come."""
+        return name != "PushObject" or self._lie != "unfinished"
+
     def run(self, patch: pytest.MonkeyPatch) -> None:
         """Until it is stopped."""
 
         def reply(message: Message, _: Answer) -> Message:
-            made = Message(crafted(self.lies[self.told % len(self.lies)]), reply_to=message)
+            made = Message(crafted(self._lie), reply_to=message)
             made.metadata.__dict__["_message_id"] = made.object_id
             return made
 
         patch.setattr("client.connection.link.reply_to", reply)
+        call = self.link._calls.call
+        patch.setattr(self.link._calls, "call", lambda name, request: self._says(name) and call(name, request))
         opened = False
         while not self.stop.wait(0.3):
             try:
@@ -106,13 +121,41 @@ class Liar:
         self.link.close()
 
 
-@pytest.mark.usefixtures("flower_identity")
-def test_a_node_that_lies_is_refused_and_counts_as_failed(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    device = operator.add_node("liar-1", {LIAR: "pi_4"})
-    liar = Liar(device, ["nan", "oversized", "malformed"])
-    thread = threading.Thread(target=liar.run, args=(monkeypatch,))
+@contextmanager
+def lying(operator: Operator, name: str, number: int, lies: list[str], patch: pytest.MonkeyPatch) -> Iterator[Liar]:
+    """A node of the fleet that tells these lies, until the block ends."""
+    device = operator.add_node(name, {number: "pi_4"})
+    liar = Liar(device, lies)
+    thread = threading.Thread(target=liar.run, args=(patch,))
     thread.start()
     try:
+        yield liar
+    finally:
+        liar.stop.set()
+        thread.join(timeout=30)
+        operator.devices.pop(name)
+        device.close()
+
+
+@pytest.mark.usefixtures("flower_identity")
+def test_an_answer_that_is_announced_and_never_comes_holds_up_nobody(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(operator.server.log())
+    with lying(operator, "liar-2", UNFINISHED, ["unfinished"], monkeypatch) as liar:
+        target = {"names": ["liar-2", *OTHERS]}
+        operator.roll_out("unfinished", 1, rollback="none", retries=0, deadline_s=240, target=target)
+        wait_for("an answer after one that never came", lambda: liar.told >= 2, 90)
+        wait_for("the others", lambda: len(operator.reports("unfinished")) == len(OTHERS), 90)
+        assert [report["device"] for report in operator.reports("unfinished")] == sorted(OTHERS.values())
+        operator.server_command("rollout", "abort", "unfinished", "--keep", "--reason", "the others are done")
+    operator.wait("unfinished", "aborted")
+    assert "no sign of life" not in operator.server.log()[before:]
+
+
+@pytest.mark.usefixtures("flower_identity")
+def test_a_node_that_lies_is_refused_and_counts_as_failed(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lying(operator, "liar-1", LIAR, ["nan", "oversized", "malformed"], monkeypatch) as liar:
         operator.roll_out("lies", 1, rollback="none", retries=1, deadline_s=90, target={"names": ["liar-1"]})
         operator.wait("lies", "halted")
         refused = [row for row in operator.fleet("fleet", "refusals") if row["node"] == "liar-1"]
@@ -123,11 +166,6 @@ def test_a_node_that_lies_is_refused_and_counts_as_failed(operator: Operator, mo
                 int(ErrorCode.EGRESS)
             }
         wait_for("three kinds of lies", lambda: liar.told >= len(liar.lies), 60)
-    finally:
-        liar.stop.set()
-        thread.join(timeout=30)
-        operator.devices.pop("liar-1")
-        device.close()
 
 
 def test_the_commands_of_an_operator_say_what_happened(operator: Operator, tmp_path: Path) -> None:

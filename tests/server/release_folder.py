@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.fleet.config import FleetConfig
 from server.fleet.database import Database
-from server.fleet.nodes import HostedDevice, Node, add_node
+from server.fleet.nodes import HostedDevice, Node, insert_nodes
 from server.releases.registry import Registry
 from server.releases.signing import add_signatures, signatures_path
 from server.releases.trust import add_keys
@@ -70,8 +70,7 @@ class ReleaseFolder:
         """Add a node that the SuperLink knows as `number`."""
         hosted = tuple(HostedDevice(device, "pi_4") for device in devices or (number,))
         node = Node(f"node-{number:03d}", f"ecdsa-sha2-nistp384 key{number} me", hosted, tags, added_s=NOW)
-        with Database(self.config.database) as database:
-            add_node(database, node)
-            with database.transaction() as connection:
-                connection.execute("UPDATE nodes SET node_id = ? WHERE name = ?", (str(number), node.name))
+        with Database(self.config.database) as database, database.transaction() as connection:
+            insert_nodes(connection, [node])
+            connection.execute("UPDATE nodes SET node_id = ? WHERE name = ?", (str(number), node.name))
         return node

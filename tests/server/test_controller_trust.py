@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from server.fleet.database import Database
-from server.fleet.nodes import HostedDevice, Node, add_node, remove_node
+from server.fleet.nodes import HostedDevice, Node, insert_nodes, remove_node
 from server.fleet.rollout.cli import app
 from server.fleet.rollout.state import Phase, Step
 from server.fleet.rollout.store import What
@@ -108,8 +108,8 @@ def test_who_is_left_on_a_withdrawn_release_is_told_and_not_left_behind(fleet: F
 
 def test_devices_of_other_classes_that_come_along_are_told(fleet: FleetRun) -> None:
     hosted = (HostedDevice(50, "pi_4"), HostedDevice(51, "stm32h743"), HostedDevice(52, "esp32s3"))
-    with Database(fleet.folder.config.database) as database:
-        add_node(database, Node("yard", "ecdsa yard me", hosted, added_s=NOW))
+    with Database(fleet.folder.config.database) as database, database.transaction() as connection:
+        insert_nodes(connection, [Node("yard", "ecdsa yard me", hosted, added_s=NOW)])
     file = fleet.folder.config.folder / "next.yaml"
     file.write_text("name: next\nrelease: 2\ntarget: {classes: [pi_4]}\n")
     assert "2 of the devices are of other classes than the target's" in call(fleet, "plan", str(file))
@@ -121,8 +121,8 @@ def test_a_node_that_comes_back_with_another_key_gets_the_release(fleet: FleetRu
     with Database(fleet.folder.config.database) as database:
         remove_node(database, "node-002", fleet.clock.now_s())
         hosted = (HostedDevice(2, "pi_4"), HostedDevice(22, "pi_4"))
-        add_node(database, Node("node-002", "ecdsa other me", hosted, added_s=fleet.clock.now_s()))
         with database.transaction() as connection:
+            insert_nodes(connection, [Node("node-002", "ecdsa other me", hosted, added_s=fleet.clock.now_s())])
             connection.execute("UPDATE nodes SET node_id = '2002' WHERE name = 'node-002'")
     del fleet.nodes[2]
     fleet.nodes[2002] = HonestNode(2002, (2, 22), fleet.folder.trust)

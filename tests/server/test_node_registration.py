@@ -16,7 +16,7 @@ import pytest
 
 from server.fleet.config import FleetConfig
 from server.fleet.database import Database
-from server.fleet.nodes import HostedDevice, Node, add_node, find_node, nodes, registered, remove_node
+from server.fleet.nodes import HostedDevice, Node, find_node, insert_nodes, nodes, registered, remove_node
 from server.nodes import cli as node_cli
 from server.nodes.registrar import Registrar
 from server.nodes.registration import pending, reachable, reconcile
@@ -76,7 +76,8 @@ def database(fleet: FleetConfig) -> Iterator[Database]:
 
 def add(database: Database, number: int, prefix: str) -> Node:
     node = Node(f"{prefix}-{number}", public_of(make_key()), (HostedDevice(number, "pi_4"),), location="51.5,-0.1")
-    add_node(database, node)
+    with database.transaction() as connection:
+        insert_nodes(connection, [node])
     return node
 
 

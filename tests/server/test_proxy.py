@@ -23,7 +23,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from server.fleet.config import FleetConfig
 from server.fleet.database import Database
-from server.fleet.nodes import Node, add_node, find_node
+from server.fleet.nodes import Node, find_node, insert_nodes
 from server.pki import folder as pki
 from server.running.flower_programs import is_healthy
 from server.running.proxy import ProxySettings, render
@@ -90,7 +90,8 @@ def post(config: FleetConfig, path: str, body: bytes = b"", method: str = "POST"
 
 def test_a_node_that_is_added_comes_in_through_the_proxy(config: FleetConfig) -> None:
     with Database(config.database) as database:
-        add_node(database, Node(name="gate-1", public_key=public_of(KEY)))
+        with database.transaction() as connection:
+            insert_nodes(connection, [Node(name="gate-1", public_key=public_of(KEY))])
         wait_for("its registration", lambda: find_node(database, "gate-1").node_id)
         node_id = find_node(database, "gate-1").node_id
     assert activate(config, KEY) == node_id

@@ -124,3 +124,22 @@ def test_a_rollout_that_has_ended_leaves_undone_whom_it_has_not_reached() -> Non
     assert unfinished(None, nodes, {7}) == {"n3": "uses release 7, which was withdrawn"}
     with pytest.raises(ConfigurationError, match=r"2 nodes outside the target .*: n9 x; n99 y"):
         check_nobody_left(state, {"n9": "x", "n99": "y", "n1": "z"})
+
+
+def test_what_happens_to_nodes_one_at_a_time_is_what_happens_to_all() -> None:
+    state, _ = advance(rollout(SPEC.model_copy(update={"stages": SPEC.stages[-1:], "concurrency": 50})), 0.0, NAMES)
+    told = dict(zip(NAMES, ("done", "failed", "late", "refused", "forgot"), strict=False))
+    at_once = state
+    for name, what in told.items():
+        at_once = heard(at_once, name, 5.0, what)
+    parts = [heard(events.alone(state, name), name, 5.0, what) for name, what in told.items()]
+    assert events.together(state, parts) == at_once != state
+    assert events.together(state, [events.unreachable(events.alone(state, "nobody"), "nobody")]) is state
+    assert judged(at_once).counted > judged(state).counted
+
+
+def test_a_pass_in_which_nothing_happens_changes_nothing() -> None:
+    state, _ = advance(rollout(), 0.0, NAMES)
+    again, decisions = advance(state, 1.0, NAMES)
+    assert again is state
+    assert decisions == ()

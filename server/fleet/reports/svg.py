@@ -5,6 +5,7 @@ Colours are drawn as placeholders that no picture uses, which become CSS variabl
 
 import io
 import re
+from collections.abc import Mapping
 from html import escape
 
 import matplotlib
@@ -39,10 +40,16 @@ def new_axes(height: float, left: float, bottom: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def to_svg(figure: Figure, label: str) -> str:
-    """The figure as an element; `label` is what a screen reader says, and makes its ids its own."""
+def to_svg(figure: Figure, label: str, name: str = "", variables: Mapping[str, str] = VARIABLES) -> str:
+    """The figure as an element.
+
+    Args:
+        label: what a screen reader says.
+        name: makes its ids its own; empty is the label.
+        variables: of the page's style sheet, by the placeholder that each replaces.
+    """
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": label, "font.family": "sans-serif"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name or label, "font.family": "sans-serif"}):
         figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
@@ -54,6 +61,6 @@ def to_svg(figure: Figure, label: str) -> str:
     text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in needed else "", text)
     text = re.sub(r"font-family: [^;\"]*; ", "", text)  # the page's
     text = re.sub(r"font: ([0-9]* ?)([0-9.]+px)[^;\"]*", r"font-weight: \1; font-size: \2", text)
-    for placeholder, variable in VARIABLES.items():
+    for placeholder, variable in variables.items():
         text = text.replace(placeholder, f"var(--{variable})")
     return re.sub(r"\n\s*", "\n", text).strip()

@@ -19,6 +19,18 @@ def _changed(state: RolloutState, name: str, change: Callable[[Progress], Progre
     return replace(state, nodes={**state.nodes, name: after})
 
 
+def alone(state: RolloutState, name: str) -> RolloutState:
+    """The state with one of its nodes, or none of that name: for events of that node, each of which is a copy."""
+    return replace(state, nodes={name: state.nodes[name]} if name in state.nodes else {})
+
+
+def together(state: RolloutState, parts: Iterable[RolloutState]) -> RolloutState:
+    """The state with its nodes as they are in what became of them alone."""
+    found = (each for part in parts for each in part.nodes.items())
+    new = {name: node for name, node in found if node is not state.nodes[name]}
+    return replace(state, nodes={**state.nodes, **new}) if new else state
+
+
 def joined(state: RolloutState, members: Iterable[Member]) -> RolloutState:
     """Nodes of the target that are not in the rollout yet, or are others under the name of one that is.
 

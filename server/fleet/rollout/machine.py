@@ -7,22 +7,35 @@ until they accept it.
 
 from collections.abc import Collection
 from dataclasses import replace
+from heapq import nsmallest
 
 from server.fleet.rollout import progress
 from server.fleet.rollout.events import darkened
 from server.fleet.rollout.gates import Verdict, hopeless, judge
 from server.fleet.rollout.phases import Decisions, Result, entered, halted
 from server.fleet.rollout.sample import judged
-from server.fleet.rollout.state import BACKWARD, FORWARD, Decision, Phase, Progress, RolloutState, Step
+from server.fleet.rollout.state import (
+    BACKWARD,
+    FORWARD,
+    GIVEN_UP,
+    SETTLED,
+    Decision,
+    Phase,
+    Progress,
+    RolloutState,
+    Step,
+)
 
 
 def given_up(before: RolloutState, after: RolloutState) -> Decisions:
     """A decision for each node of which nothing more is expected any more, though it is not done."""
     old = before.nodes
+    if after.nodes is old:
+        return ()
     return tuple(
         Decision("gave up", f"node {name} after {node.tries} orders: {node.note}", {"attempt": node.attempt})
         for name, node in after.nodes.items()
-        if node.step in (Step.FAILED, Step.REFUSED) and (name not in old or old[name].step is not node.step)
+        if node.step in GIVEN_UP and (name not in old or old[name].step is not node.step)
     )
 
 
@@ -45,9 +58,10 @@ def advance(state: RolloutState, now_s: float, online: Collection[str]) -> Resul
 
 def _tended(state: RolloutState, now_s: float, online: Collection[str]) -> RolloutState:
     still = state.phase in (Phase.PAUSED, Phase.HALTED)  # then nobody waits for the node
+    open_nodes = ((name, node) for name, node in state.nodes.items() if node.step not in SETTLED)
     new = {
         name: after
-        for name, node in state.nodes.items()
+        for name, node in open_nodes
         if (after := progress.tended(node, state, now_s, still or name in online)) is not node
     }
     return replace(state, nodes={**state.nodes, **new}) if new else state
@@ -82,14 +96,22 @@ def _absent(node: Progress, name: str, state: RolloutState, now_s: float, online
 
 def _ripened(state: RolloutState, now_s: float, online: Collection[str]) -> RolloutState:
     """The stage with the time since which nothing more is expected of its nodes, or of those that it began with."""
-    own = [(name, node) for name, node in state.nodes.items() if node.stage == state.stage]
-    first = [(name, node) for name, node in own if not node.late]
-    ripe = all(
-        node.settled or (not node.tries and _absent(node, name, state, now_s, online)) for name, node in first or own
-    )
-    if ripe and state.ripe_s is not None:
+    ripe = _is_ripe(state, now_s, online)
+    if ripe == (state.ripe_s is not None):
         return state
     return replace(state, ripe_s=now_s if ripe else None)
+
+
+def _is_ripe(state: RolloutState, now_s: float, online: Collection[str]) -> bool:
+    awaited = late = False  # whether there are nodes that the stage began with; whether a late one has not ended
+    for name, node in state.nodes.items():
+        if node.stage != state.stage or (node.late and late):
+            continue
+        ended = node.step in SETTLED or (not node.tries and _absent(node, name, state, now_s, online))
+        if not node.late and not ended:
+            return False
+        awaited, late = awaited or not node.late, late or not ended
+    return awaited or not late
 
 
 def _verdict(state: RolloutState, now_s: float) -> Verdict | None:
@@ -146,14 +168,18 @@ def ordered(state: RolloutState, now_s: float, online: Collection[str]) -> Rollo
     """
     if state.phase not in FORWARD | BACKWARD or state.blocked:
         return state
+    waits, has_one = Step.WAITING, Step.ORDERED  # Enum's own look-up is slow, and there are many nodes
     free = state.spec.concurrency - sum(
-        node.step is Step.ORDERED and not node.accepted and name in online for name, node in state.nodes.items()
+        node.step is has_one and not node.accepted and name in online for name, node in state.nodes.items()
     )
-    due = sorted(
-        (node.place, name)
-        for name, node in state.nodes.items()
-        if node.step is Step.WAITING and name in online and now_s >= node.not_before_s and state.orders(node)
-    )[: max(free, 0)]
+    due = nsmallest(
+        max(free, 0),
+        (
+            (node.place, name)
+            for name, node in state.nodes.items()
+            if node.step is waits and name in online and now_s >= node.not_before_s and state.orders(node)
+        ),
+    )
     spec = state.spec
     new = {
         name: progress.ordered(node, now_s + spec.deadline_of(node.stage))

@@ -90,7 +90,7 @@ def _turned_back(state: RolloutState, reason: str, now_s: float) -> Result:
 def supplied(state: RolloutState, problem: str, withdrawn: bool, now_s: float) -> Result:
     """What is to be sent was looked at: `problem` says what is wrong with it, and is empty where nothing is."""
     if not problem:
-        return replace(state, blocked=""), ()
+        return replace(state, blocked="") if state.blocked else state, ()
     if state.phase is Phase.RUNNING:
         return halted(state, problem, now_s, {}) if withdrawn else paused(state, problem, now_s)
     if state.blocked:

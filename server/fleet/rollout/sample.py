@@ -1,11 +1,12 @@
 """What is known of the devices that a stage is judged on. Pure."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from server.fleet.rollout.figure import Figure
-from server.fleet.rollout.spec import Gates
-from server.fleet.rollout.state import Progress, RolloutState, Step, without_devices
+from server.fleet.rollout.spec import Gates, RolloutSpec
+from server.fleet.rollout.state import GIVEN_UP, Progress, RolloutState, without_devices
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome
 
@@ -93,12 +94,15 @@ class Sample:
 def sample(nodes: Iterable[Progress], gates: Gates) -> Sample:
     """What is known of the devices of some nodes."""
     devices, silent, accused, counted = 0, 0, 0, list[Figure]()
+    excused = gates.excused_codes
     for node in nodes:
-        told = [figure for figure in node.figures if not figure.transient]
-        kept = [figure for figure in told if figure.error not in gates.excused_codes]
-        devices += len(node.devices) - (len(told) - len(kept))
-        counted.extend(kept)
-        if node.step in (Step.FAILED, Step.REFUSED):
+        devices += len(node.devices)
+        if node.figures:
+            told = [figure for figure in node.figures if not figure.transient]
+            kept = [figure for figure in told if figure.error not in excused]
+            devices -= len(told) - len(kept)
+            counted.extend(kept)
+        if node.step in GIVEN_UP:
             blames = node.refused in ACCUSING
             accused += len(node.owes) * blames
             silent += len(node.owes) * (not blames)
@@ -114,12 +118,39 @@ def _of_stages(state: RolloutState, stages: Collection[int]) -> Sample:
     return replace(sample(nodes, state.spec.gates), cohort=state.cohort)
 
 
+class _Last(NamedTuple):
+    """A sample, and the parts of the state that it follows from: none of them is ever changed in place."""
+
+    nodes: Mapping[str, Progress]
+    removed: tuple[Progress, ...]
+    spec: RolloutSpec
+    stage: int
+    cohort: int
+    found: Sample
+
+    def of(self, state: RolloutState) -> bool:
+        """Whether it is the state's: the same objects, as equal ones take as long to compare as to judge."""
+        same = self.nodes is state.nodes and self.removed is state.removed and self.spec is state.spec
+        return same and (self.stage, self.cohort) == (state.stage, state.cohort)
+
+
+_last: _Last | None = None  # most passes of a controller change no node, and need no new sample of all of them
+
+
 def judged(state: RolloutState) -> Sample:
     """The devices that the stage under way is judged on.
 
     They are its own. A small stage of which too few have reported is judged together with those before it, so that a
     device without images or one that is away does not stop it for ever; a large one has to bring its own reports.
     """
+    global _last
+    last = _last
+    if last is None or not last.of(state):
+        _last = last = _Last(state.nodes, state.removed, state.spec, state.stage, state.cohort, _judged(state))
+    return last.found
+
+
+def _judged(state: RolloutState) -> Sample:
     own, least = _of_stages(state, (state.stage,)), state.spec.gates.min_reports
     if own.counted < least and own.devices < 2 * least:
         return _of_stages(state, range(state.stage + 1))

@@ -5,15 +5,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from server.config import KnownMethod, KnownOptimiser, KnownPrecision
+from server import config
 from tinytrain_core.configuration import parse_settings, read_yaml_file
 from tinytrain_core.devices.profile import device_profile
-from tinytrain_core.engine.defaults import LEARNING_RATE, MAX_VIEWS, OPTIMISER, PRECISION, STEPS, VIEWS
 from tinytrain_core.errors import ErrorCode
 from tinytrain_core.release import MAX_VERSION
 from tinytrain_core.wire import PersonaliseRequest
 
-HOUR_S, DAY_S = 3_600.0, 86_400.0
+DAY_S = 86_400.0
 MAX_DEADLINE_S = 30 * DAY_S
 ALL_PERCENT = 100.0
 MAX_RETRIES = 20  # there and back again they stay below the highest number of an attempt
@@ -131,16 +130,8 @@ class Gates(_Settings):
         return frozenset(ErrorCode[name.upper()].value for name in self.excused)
 
 
-class Training(_Settings):
+class Training(_Settings, config.Training):
     """How a device personalises, as in a plain round."""
-
-    seed: int = Field(0, ge=0, lt=2**31)
-    method: KnownMethod = "tinytrain"
-    steps: int = Field(STEPS, ge=0, le=10_000)
-    learning_rate: float = Field(LEARNING_RATE, gt=0, le=1)
-    optimiser: KnownOptimiser = OPTIMISER
-    views: int = Field(VIEWS, ge=0, le=MAX_VIEWS)
-    precision: KnownPrecision = PRECISION
 
     def request(self, digest: str, rollout: int) -> PersonaliseRequest:
         """The request to personalise the backbone of that digest."""

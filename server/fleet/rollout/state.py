@@ -37,7 +37,8 @@ class Step(StrEnum):
     REFUSED = "refused"
 
 
-SETTLED = frozenset((Step.DONE, Step.FAILED, Step.REFUSED))
+GIVEN_UP = frozenset((Step.FAILED, Step.REFUSED))
+SETTLED = GIVEN_UP | {Step.DONE}
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class RolloutState:
     def sends(self) -> bool:
         """Whether it goes on, or somebody has yet to get or accept an order."""
         return self.phase is Phase.RUNNING or any(
-            self.orders(node) and not node.settled and not node.accepted for node in self.nodes.values()
+            not node.accepted and node.step not in SETTLED and self.orders(node) for node in self.nodes.values()
         )
 
 

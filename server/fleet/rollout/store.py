@@ -77,7 +77,6 @@ def update_rollout(
     connection: sqlite3.Connection, before: RolloutState | None, after: RolloutState, now_s: float
 ) -> None:
     """Write what has changed since `before`, within a transaction of the caller."""
-    old = {} if before is None else before.nodes
     if before is None or replace(before, nodes={}) != replace(after, nodes={}):
         ended_s = None if after.phase in ACTIVE else now_s
         connection.execute(
@@ -85,12 +84,15 @@ def update_rollout(
             " ended_s = CASE WHEN ? IS NULL THEN NULL ELSE coalesce(ended_s, ?) END WHERE id = ?",
             (state_to_json(after), after.phase, ended_s, ended_s, after.number),
         )
+    old = {} if before is None else before.nodes
+    if after.nodes is old:
+        return
     changed = [(name, node) for name, node in after.nodes.items() if old.get(name) is not node]
     connection.executemany(
         "INSERT OR REPLACE INTO rollout_nodes (rollout, node, progress) VALUES (?, ?, ?)",
         [(after.number, name, progress_to_json(node)) for name, node in changed],
     )
-    gone = [(after.number, name) for name in old if name not in after.nodes]
+    gone = [(after.number, name) for name in old.keys() - after.nodes.keys()]
     connection.executemany("DELETE FROM rollout_nodes WHERE rollout = ? AND node = ?", gone)
 
 
