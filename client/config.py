@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from tinytrain_core.configuration import parse_settings, read_yaml_file
+from tinytrain_core.configuration import parse_settings, problems, read_yaml_file
 from tinytrain_core.devices.profile import DeviceProfile, catalogue, device_profile
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.fewshot.names import GLYPHS, is_file
@@ -66,12 +66,14 @@ class NodeConfig(_Settings):
 
     Attributes:
         store: the folder of its backbones and deltas.
+        pool: a folder of backbones that the nodes of one machine share, so that each is on the disk once.
         devices: at least one, each with a number of its own.
         threads: PyTorch's. More than one helps only where cores are idle, and rounds otherwise.
         simulated: nothing is timed, so that reports repeat exactly.
     """
 
     store: Path
+    pool: Path | None = None
     devices: Annotated[tuple[DeviceConfig, ...], Field(min_length=1, max_length=MAX_DEVICES_PER_NODE)]
     threads: int = Field(1, ge=1, le=256)
     simulated: bool = False
@@ -102,7 +104,8 @@ def _anchored(folder: Path, node: NodeConfig) -> NodeConfig:
         return str(folder / Path(os.path.expandvars(name)).expanduser()) if is_file(name) else name
 
     devices = tuple(device.model_copy(update={"data": data(device.data)}) for device in node.devices)
-    return node.model_copy(update={"store": folder / node.store.expanduser(), "devices": devices})
+    pool = folder / node.pool.expanduser() if node.pool else None
+    return node.model_copy(update={"store": folder / node.store.expanduser(), "pool": pool, "devices": devices})
 
 
 def load_node_config(path: str | Path) -> NodeConfig:
@@ -114,6 +117,13 @@ def load_node_config(path: str | Path) -> NodeConfig:
     file = Path(path).expanduser()
     raw = read_yaml_file(file, "`tinytrain-client init` writes one")
     return _anchored(file.resolve().parent, parse_node_config(raw, str(file)))
+
+
+def _node_from_json(text: str) -> NodeConfig:
+    try:
+        return NodeConfig.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigurationError(problems(error, "the node's configuration as JSON")) from None
 
 
 def _bare_simulation(partition: int, partitions: int, environment: Mapping[str, str]) -> NodeConfig:
@@ -133,14 +143,17 @@ def node_config_for(node_config: Mapping[str, Any], environment: Mapping[str, st
     """The node that a Flower runtime has started, in this order.
 
     1. `config` of Flower's node configuration: the path of a YAML file.
-    2. `TINYTRAIN_NODES`: a folder that holds `<partition-id>.yaml`.
-    3. `partition-id` and `num-partitions` alone, as Flower's simulation engine gives them: a simulated device.
+    2. `node` of it: the node itself as JSON, as simulated ones have.
+    3. `TINYTRAIN_NODES`: a folder that holds `<partition-id>.yaml`.
+    4. `partition-id` and `num-partitions` alone, as Flower's simulation engine gives them: a simulated device.
 
     Raises:
-        ConfigurationError: none of the three, or a file that is missing or wrong.
+        ConfigurationError: none of the four, or a file that is missing or wrong.
     """
     if "config" in node_config:
         return load_node_config(str(node_config["config"]))
+    if "node" in node_config:
+        return _node_from_json(str(node_config["node"]))
     partition, partitions = node_config.get("partition-id"), node_config.get("num-partitions")
     if isinstance(partition, int) and environment.get(NODES_VARIABLE):
         return load_node_config(Path(environment[NODES_VARIABLE]) / f"{partition}.yaml")

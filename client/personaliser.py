@@ -6,7 +6,8 @@ machine's log and nowhere else.
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from tinytrain_core.backbones.folding import Backbone
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.backbones.weights import from_bytes
 from tinytrain_core.devices.estimate import estimate
+from tinytrain_core.digests import digest
 from tinytrain_core.engine.settings import TrainingSettings
 from tinytrain_core.errors import BackboneMissingError, ErrorCode, TinyTrainError
 from tinytrain_core.personalise import Personalisation, personalise
@@ -112,13 +114,27 @@ def failures(node: NodeConfig, code: ErrorCode, round_number: int = 0) -> list[P
     return [failure(code, d.number, d.device_class.number, round_number) for d in node.devices]
 
 
+@dataclass(frozen=True)
+class _File:
+    """A backbone's file, known by its digest."""
+
+    digest: str
+    data: bytes = field(compare=False, repr=False)
+
+
+@lru_cache(maxsize=1)
+def _parsed(file: _File) -> Backbone:
+    """The backbone in a file, read once where one process works for many nodes; training leaves it as it is."""
+    return from_bytes(file.data)
+
+
 def _hold_backbone(node: NodeConfig, request: PersonaliseRequest, received: bytes | None) -> Backbone:
     """The backbone that the request names: as received, which is then stored, or from the store."""
-    store = Store(node.store)
+    store = Store(node.store, pool=node.pool)
     data = store.backbone(request.digest) if received is None else received
     if data is None:
         raise BackboneMissingError(f"the store at {node.store} does not hold {request.digest}, and none was sent")
-    backbone = from_bytes(data)
+    backbone = _parsed(_File(digest(data), data))
     if received is not None:
         store.save_backbone(request.digest, received)
     return backbone

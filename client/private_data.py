@@ -2,6 +2,7 @@
 
 from client.config import DeviceConfig
 from tinytrain_core.fewshot.datasets import ImageSource
+from tinytrain_core.fewshot.differences import user_episode, wanted_shots
 from tinytrain_core.fewshot.episodes import Episode, personal_episode
 from tinytrain_core.fewshot.sources import open_source
 from tinytrain_core.fewshot.users import user_source
@@ -15,7 +16,9 @@ def device_source(device: DeviceConfig) -> ImageSource:
         ConfigurationError: there is nothing at `device.data`.
         DataError: what is there holds no images.
     """
-    return open_source(device.data) if device.user is None else user_source(device.data, device.user)
+    if device.user is None:
+        return open_source(device.data)
+    return user_source(device.data, device.user, wanted_shots(device.user, device.shots) + device.holdout)
 
 
 def device_episode(device: DeviceConfig, resolution: int) -> Episode:
@@ -28,6 +31,8 @@ def device_episode(device: DeviceConfig, resolution: int) -> Episode:
         ConfigurationError: there is nothing at `device.data`.
         DataError: fewer than two classes have an image for either side.
     """
-    seed = device.user.seed if device.user else 0
-    rng = generator(seed, Draw.HOLDOUT, device.number)
-    return personal_episode(device_source(device), device.shots, device.holdout, resolution, rng)
+    source, user = device_source(device), device.user
+    rng = generator(user.seed if user else 0, Draw.HOLDOUT, device.number)
+    if user is None:
+        return personal_episode(source, device.shots, device.holdout, resolution, rng)
+    return user_episode(source, user, device.shots, device.holdout, resolution, rng)

@@ -6,8 +6,10 @@ is fetched or made again. A write is seen whole or not at all, also after a powe
 the report on it belong together.
 """
 
+import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinytrain_core.digests import digest
@@ -26,14 +28,38 @@ def _read(file: Path) -> bytes | None:
         raise StorageError(f"cannot read {file}: {error.strerror}") from error
 
 
+def _linked(pooled: Path, file: Path, data: bytes) -> bool:
+    """Make `file` a hard link to `pooled`, which gets `data` unless it has them; whether the file system could."""
+    for _ in range(2):
+        if _read(pooled) != data:
+            write_file(pooled, data)
+        link = file.with_name(f".{file.name}.{os.getpid()}.link")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.hardlink_to(pooled)
+            link.replace(file)
+            link.unlink(missing_ok=True)  # where both were the same file already, it is still there
+            return True
+        except OSError:  # too many links to one file: the pool gets another
+            with suppress(OSError):
+                pooled.unlink(missing_ok=True)
+    return False
+
+
 @dataclass(frozen=True)
 class Store:
     """The files under `folder`, which is made when something is first written.
 
     Every method raises StorageError where the disk fails.
+
+    Attributes:
+        pool: a folder of backbones that the stores of one machine share: each store that holds one has a hard link to
+            it, so that it takes room once.
     """
 
     folder: Path
+    pool: Path | None = field(default=None, kw_only=True)
 
     def scratch(self) -> Path:
         """The folder itself, made now: a place for files without names."""
@@ -57,7 +83,9 @@ class Store:
         """
         if digest(data) != backbone:
             raise BackboneError(f"the backbone's {len(data)} bytes have digest {digest(data)}, announced {backbone}")
-        write_file(self._backbone_file(backbone), data)
+        file = self._backbone_file(backbone)
+        if self.pool is None or not _linked(self.pool / file.name, file, data):
+            write_file(file, data)
 
     def backbone(self, backbone: str) -> bytes | None:
         """The backbone with that digest; None if it is not held, or damaged."""

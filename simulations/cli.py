@@ -1,29 +1,42 @@
 """`tinytrain-sim`: fleets of unequal devices on one machine."""
 
 import os
-import shlex
-import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import typer
 from rich.console import Console
 
 from client.config import NODES_VARIABLE
+from simulations.comparing.commands import compare, consoles, report, show_run
 from simulations.engine import run_fleet
-from simulations.options import Config, Data, Devices, MethodName, Out, Overrides, Seed, Style, Workers
+from simulations.federated.commands import federated
+from simulations.flower_engine import ENGINE as FLOWER
+from simulations.options import (
+    Config,
+    Data,
+    Devices,
+    Engine,
+    MethodName,
+    Out,
+    Overrides,
+    RayAddress,
+    Resume,
+    Seed,
+    Style,
+    Workers,
+)
 from simulations.population import NODES, class_counts
 from simulations.progress import progress
-from simulations.reporting.summary import summarise
-from simulations.reporting.table import as_json, print_table
-from simulations.run_folder import read_run, set_up, write_html
+from simulations.rehearsal.commands import rehearse_command
+from simulations.run_folder import set_up
 from simulations.settings import FleetSettings, load_settings, parse_overrides
 from simulations.studies.accuracy_commands import ablation, table1
 from simulations.studies.accuracy_options import MethodsFiles
 from simulations.studies.cost_commands import figure1, table2
-from simulations.studies.program import INTERRUPTED, PROGRAM
+from simulations.studies.program import INTERRUPTED, PROGRAM, typed_command
 from simulations.studies.search_commands import sparse_search
 from tinytrain_core.console import Format, run_cli
 from tinytrain_core.devices.profile import catalogue
@@ -34,7 +47,8 @@ app = typer.Typer(
     help="Simulate a fleet of unequal devices: each personalises the same backbone within its own memory and "
     "compute, on images of its own, and reports numbers only.\n\n"
     "Start with `demo`: 24 devices on built-in images, a table and a page to look at. Then `fleet` with your own "
-    "images, method or mix of devices. `table1`, `table2`, `figure1` and `ablation` make the paper's tables.",
+    "images, method, devices and world; `federated` has the baselines, `compare` puts runs side by side, and "
+    "`rehearse` shows what a rollout would do. `table1`, `table2`, `figure1` and `ablation` make the paper's tables.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -45,50 +59,27 @@ def _given(**flags: Any) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def _command() -> str:
-    """What was typed, as somebody else would type it."""
-    return shlex.join([PROGRAM, *sys.argv[1:]])
-
-
-def _consoles(style: Format) -> tuple[Console, Console]:
-    """Where results go, and where all talk goes; with JSON the result is alone on the standard output."""
-    console = Console()
-    return console, Console(stderr=True) if style is Format.JSON else console
-
-
-def _show(out: Path, style: Format, console: Console, talk: Console) -> None:
-    """Make the page of the run in `out` and print its figures."""
-    run = read_run(out)
-    summary = summarise(run.reports)
-    page = write_html(out, run)
-    if style is Format.JSON:
-        console.out(as_json(summary, {"missing_nodes": run.missing, "report": str(page)}), highlight=False)
-        return
-    talk.print()
-    print_table(summary, console)
-    for cause, count in {**summary.errors, **run.missing}.items():
-        talk.print(f"without a result: {count} ({cause.replace('_', ' ')})", style="red", highlight=False)
-    talk.print(f"\nThe report: {page.resolve()}", highlight=False, soft_wrap=True)
-
-
 def _describe(settings: FleetSettings) -> str:
     counts = class_counts(settings.devices, settings.mix)
     fleet = ", ".join(f"{counts[name]} {name}" for name in catalogue() if name in counts)
     return f"{settings.devices} devices ({fleet}); data {settings.data}; method {settings.method}; seed {settings.seed}"
 
 
-def _run(settings: FleetSettings, out: Path, style: Format) -> None:
-    console, talk = _consoles(style)
+def _run(settings: FleetSettings, out: Path, style: Format, resume: bool) -> None:
+    console, talk = consoles(style)
     talk.print(_describe(settings), highlight=False, soft_wrap=True)
     start_s = time.monotonic()
     try:
         with progress(talk, settings.devices * settings.rounds) as on_reports:
-            run_fleet(settings, out, on_reports, _command())
+            run_fleet(settings, out, on_reports, typed_command(), resume)
     except KeyboardInterrupt:
-        Console(stderr=True).print(f"{PROGRAM}: interrupted", style="red")
-        os._exit(INTERRUPTED)  # the server's thread, which cannot be told, would wait for its nodes' deadline
+        text = f"{PROGRAM}: interrupted; the same command goes on where it was, or anew with --fresh"
+        Console(stderr=True).print(text, style="red")
+        if settings.engine == FLOWER:
+            os._exit(INTERRUPTED)  # the server's thread, which cannot be told, would wait for its nodes' deadline
+        raise typer.Exit(INTERRUPTED) from None
     talk.print(f"simulated in {time.monotonic() - start_s:.0f} s on {settings.workers} workers", highlight=False)
-    _show(out, style, console, talk)
+    show_run(out, style, console, talk)
 
 
 @app.command()
@@ -96,6 +87,7 @@ def demo(
     out: Out = Path("demo"),
     seed: Seed = None,
     workers: Workers = None,
+    resume: Resume = True,
     override: Overrides = None,
     style: Style = Format.TABLE,
 ) -> None:
@@ -106,7 +98,7 @@ def demo(
     Example: tinytrain-sim demo
     """
     flags = _given(seed=seed, workers=workers)
-    _run(load_settings(None, flags | parse_overrides(override or [])), out, style)
+    _run(load_settings(None, flags | parse_overrides(override or [])), out, style, resume)
 
 
 @app.command()
@@ -117,22 +109,27 @@ def fleet(
     method: MethodName = None,
     seed: Seed = None,
     workers: Workers = None,
+    engine: Engine = None,
+    ray_address: RayAddress = None,
     methods_files: MethodsFiles = None,
+    resume: Resume = True,
     out: Out = Path("runs/fleet"),
     override: Overrides = None,
     style: Style = Format.TABLE,
 ) -> None:
-    """A fleet of your own: your images, your mix of devices, another method.
+    """A fleet of your own: your images, your mix of devices, their links, batteries and faults, another method.
 
-    Settings come from the demo, then CONFIG (a YAML file, one setting a line), then the flags, then -o, the later
-    stronger.
+    Settings come from the demo, then CONFIG (a YAML file, or `city`, a worked example of every setting), then the
+    flags, then -o, the later stronger. Seconds are virtual: a fleet's night takes as long as its computing does.
 
     Example: tinytrain-sim fleet --data omniglot.zip --devices 12 -o steps=20
+    Example: tinytrain-sim fleet city --devices 100 -o faults.drop_out=0.1 --out runs/city
     """
     for file in methods_files or []:
         load_methods(file)
     flags = _given(data=data, devices=devices, method=method, seed=seed, workers=workers)
-    _run(load_settings(config, flags | parse_overrides(override or [])), out, style)
+    flags |= _given(engine=engine, ray_address=ray_address)
+    _run(load_settings(config, flags | parse_overrides(override or [])), out, style, resume)
 
 
 @app.command()
@@ -150,8 +147,8 @@ def population(
     Example: tinytrain-sim population --devices 8 --out runs/population
     """
     settings = load_settings(config, _given(data=data, devices=devices, seed=seed) | parse_overrides(override or []))
-    nodes = set_up(out, settings, _command())
-    console, talk = _consoles(style)
+    nodes = set_up(out, settings, typed_command())
+    console, talk = consoles(style)
     folder = (out / NODES).resolve()
     if style is Format.JSON:
         console.print_json(
@@ -165,20 +162,9 @@ def population(
     talk.print(f"run them with: {usage}", highlight=False, soft_wrap=True, markup=False)
 
 
-@app.command()
-def report(
-    folder: Annotated[Path, typer.Argument(help="The --out folder of a run.")] = Path("demo"),
-    style: Style = Format.TABLE,
-) -> None:
-    """Make the table and the page of a run again.
-
-    Example: tinytrain-sim report demo
-    """
-    _show(folder, style, *_consoles(style))
-
-
-for study in (table1, table2, figure1, ablation, sparse_search):
-    app.command()(study)
+app.command(name="rehearse")(rehearse_command)
+for command in (report, compare, federated, table1, table2, figure1, ablation, sparse_search):
+    app.command()(command)
 
 
 def main() -> None:

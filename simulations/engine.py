@@ -1,110 +1,154 @@
-"""Runs a fleet on Flower's simulation engine: the very apps that real servers and devices run.
+"""Runs a fleet: the very apps that real servers and devices run, in processes of this machine or of a Ray cluster.
 
-The one module here that imports `flwr`, and it does so late: Flower reads its environment when imported.
+`grid.py` and what else knows Flower is imported late: Flower reads its environment when it is imported.
 """
 
-import logging
-import os
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from math import ceil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from client.config import NODES_VARIABLE
-from server.config import MAX_DEADLINE_S, RunSettings
+from client.config import NodeConfig
+from server.config import RunSettings
 from server.exchange import OnReports
 from server.results import REPORTS_FILE
-from simulations.population import NODES
-from simulations.run_folder import set_up
+from simulations.account import Effort, write_account, write_hosted
+from simulations.clock import VirtualClock
+from simulations.dispatch import Dispatch
+from simulations.environment import WORKER, environment
+from simulations.flower_engine import ENGINE as FLOWER
+from simulations.flower_engine import check_timeless, quiet_flower, run_flower
+from simulations.ray_workers import RayWorkers
+from simulations.run_folder import COMPUTED_FILE, LOGS, set_up
 from simulations.settings import FleetSettings
+from simulations.workers import Workers
+from simulations.world.world import World
 from tinytrain_core import wire
-from tinytrain_core.errors import FleetError, TinyTrainError
-from tinytrain_core.flower import FLOWER_QUIET
+from tinytrain_core.errors import EgressError
+from tinytrain_core.report import PersonalisationReport
 
-OBJECT_STORE_BYTES = 256 * 2**20  # a message holds one backbone; Ray would take a third of the machine
-SHARED = ("backbone", "rounds", *wire.REQUESTED)  # with the server
-QUIET = FLOWER_QUIET | {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # sums in one order, whatever the machine
+if TYPE_CHECKING:
+    from flwr.serverapp import ServerApp
 
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and leave the environment as it was, Flower's own changes included."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+SHARED = ("backbone", "rounds", "deadline_s", *wire.REQUESTED)  # with the server
+CLIENT = "client.app:app"
+OnComputed = Callable[[int, str, Mapping[str, Mapping[str, Any]] | None], None]
+MakeServer = Callable[[VirtualClock], "ServerApp"]
 
 
-@contextmanager
-def _quiet_flower() -> Iterator[None]:
-    """Let Flower log errors only: its Python entry point is deprecated in favour of `flwr run`, knowingly.
+def executor(settings: FleetSettings, function: str, logs: Path | None = None) -> Dispatch:
+    """What does the computing, by the settings; it is to be used as a context manager.
 
-    `flwr run` gives every run a process and a SuperLink of its own, which a study of many fleets cannot use.
+    Args:
+        function: `module:name` of what is called for each job.
+        logs: a folder for what the workers say.
     """
-    from flwr.supercore.logger import FLOWER_LOGGER as logger  # whose import sets its level
-
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves pipes of its processes open
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def server_settings(settings: FleetSettings, nodes: int, out: Path) -> RunSettings:
-    """What the server is asked for. A node that waits for a free worker is not late, hence the longer deadline."""
-    shared = {key: getattr(settings, key) for key in SHARED}
-    deadline_s = min(settings.deadline_s * ceil(nodes / settings.workers), MAX_DEADLINE_S)
-    return RunSettings(**shared, deadline_s=deadline_s, min_nodes=nodes, out=str(out))
-
-
-def _simulate(server: RunSettings, nodes: int, workers: int, on_reports: OnReports) -> None:
-    import ray
-    from flwr.simulation import run_simulation
-
-    from client.app import app as client_app
-    from server.app import make_app
-
-    ray_settings: dict[str, Any] = {
-        "num_cpus": workers,
-        "num_gpus": 0,
-        "include_dashboard": False,
-        "log_to_driver": False,
-        "logging_level": logging.CRITICAL,
-        "object_store_memory": OBJECT_STORE_BYTES,
+    kinds: dict[str, Callable[[], Dispatch]] = {
+        "workers": lambda: Workers(function, settings.workers, logs),
+        "ray": lambda: RayWorkers(function, None if settings.ray_address else settings.workers, settings.ray_address),
     }
-    if not os.environ.get("RAY_ADDRESS"):
-        ray_settings["address"] = "local"  # never a cluster that somebody else's files point to
+    return kinds[settings.engine]()
+
+
+def server_settings(settings: FleetSettings, min_nodes: int, out: Path) -> RunSettings:
+    """What the server is asked for."""
+    return RunSettings(**{key: getattr(settings, key) for key in SHARED}, min_nodes=max(min_nodes, 1), out=str(out))
+
+
+def _always_there(world: World, clock: VirtualClock) -> int:
+    """The nodes to wait for: all that are there, where nobody comes or goes, and else any."""
+    now_s = clock.now_s()
+    return len(world.online_nodes(now_s)) if world.next_change_s(now_s) is None else 1
+
+
+class _Progress:
+    """Tells of devices as they are computed; the server only hears of them at a virtual time."""
+
+    def __init__(self, nodes: Sequence[NodeConfig], settings: FleetSettings, on_reports: OnReports) -> None:
+        self._nodes, self._on_reports = nodes, on_reports
+        self._total = settings.devices * settings.rounds
+        self._done = 0
+
+    def computed(self, node: int, kind: str, records: Mapping[str, Mapping[str, Any]] | None) -> None:
+        """A message was: those that ask for no report, and answers that are none, do not count as reports."""
+        if kind == wire.TRAIN_PERSONALISE:
+            reports = _reports(records)
+            self._done += len(reports) or len(self._nodes[node].devices)
+            self._on_reports(self._done, self._total, reports)
+
+
+def _reports(records: Mapping[str, Mapping[str, Any]] | None) -> list[PersonalisationReport]:
     try:
-        run_simulation(
-            server_app=make_app(server, on_reports),
-            client_app=client_app,
-            num_supernodes=nodes,
-            backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}, "init_args": ray_settings},
-        )
-    finally:
-        if ray.is_initialized():
-            ray.shutdown()
+        answer = wire.validate_metrics(records or {})
+    except EgressError:
+        return []
+    return answer if isinstance(answer, list) else []
 
 
-def run_fleet(settings: FleetSettings, out: Path, on_reports: OnReports, command: str = "") -> Path:
+def simulate(
+    settings: FleetSettings,
+    nodes: Sequence[NodeConfig],
+    out: Path,
+    client: str,
+    make_server: MakeServer,
+    on_computed: OnComputed,
+) -> None:
+    """Let a ServerApp and a ClientApp of Flower run on the fleet, in virtual time; `out` gets the engine's account.
+
+    Args:
+        client: `module:name` of the ClientApp.
+        make_server: the ServerApp on that clock.
+        on_computed: told of each message as its computing ends.
+
+    Raises:
+        FleetError: no worker can be started.
+        Exception: whatever the ServerApp raises.
+    """
+    write_hosted(out, nodes)
+    with environment(WORKER), quiet_flower(), ExitStack() as stack:
+        from simulations.grid import FleetGrid, run_server
+        from simulations.remembered import Remembered
+        from simulations.serving import FUNCTION
+
+        clock, began_s = VirtualClock(), time.monotonic()
+        remembered = stack.enter_context(Remembered(out / COMPUTED_FILE))
+        workers = stack.enter_context(executor(settings, FUNCTION, out / LOGS))
+        world = World(settings, nodes)
+        grid = FleetGrid(nodes, client, world, clock, workers, remembered=remembered, on_computed=on_computed)
+
+        def account() -> None:
+            effort = Effort(settings.engine, workers.count, time.monotonic() - began_s, clock.monotonic_s())
+            write_account(out, grid.visits, effort)
+
+        try:
+            run_server(make_server(clock), grid)
+        except Exception:
+            account()
+            raise
+        account()
+    (out / COMPUTED_FILE).unlink(missing_ok=True)
+
+
+def _run_on_grid(settings: FleetSettings, nodes: Sequence[NodeConfig], out: Path, on_reports: OnReports) -> None:
+    def make_server(clock: VirtualClock) -> "ServerApp":
+        from server.app import make_app
+
+        server = server_settings(settings, _always_there(World(settings, nodes), clock), out)
+        return make_app(server, lambda *_: None, clock)
+
+    simulate(settings, nodes, out, CLIENT, make_server, _Progress(nodes, settings, on_reports).computed)
+
+
+def run_fleet(
+    settings: FleetSettings, out: Path, on_reports: OnReports, command: str = "", resume: bool = False
+) -> Path:
     """Simulate a fleet; its results are in `out`.
 
     Args:
-        on_reports: told of progress, from another thread.
+        on_reports: told of progress, for engine `flower` from another thread.
         command: what to record as the command that made the run.
+        resume: go on where the same run in `out` was cut short, if one was; the results are as if it never was.
 
     Returns:
         The file with one report a line.
@@ -113,13 +157,13 @@ def run_fleet(settings: FleetSettings, out: Path, on_reports: OnReports, command
         ConfigurationError, DataError, BackboneError: found before anything is started.
         FleetError: the engine failed, or there was not one report.
     """
-    nodes = len(set_up(out, settings, command))
-    server = server_settings(settings, nodes, out)
-    try:
-        with _environment(QUIET | ONE_THREAD | {NODES_VARIABLE: str((out / NODES).resolve())}), _quiet_flower():
-            _simulate(server, nodes, settings.workers, on_reports)
-    except TinyTrainError:
-        raise
-    except Exception as error:
-        raise FleetError(f"Flower's simulation engine failed after {nodes} nodes were set up: {error}") from error
+    on_flower = settings.engine == FLOWER
+    if on_flower:
+        check_timeless(settings)
+    nodes = set_up(out, settings, command, resume=resume and not on_flower, files=on_flower)
+    if on_flower:
+        write_hosted(out, nodes)
+        run_flower(server_settings(settings, len(nodes), out), len(nodes), settings.workers, out, on_reports)
+    else:
+        _run_on_grid(settings, nodes, out, on_reports)
     return out / REPORTS_FILE

@@ -5,20 +5,27 @@ writes for a real node, so that simulated and real nodes differ in nothing but w
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, overload
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from client.config import DeviceConfig, NodeConfig
 from simulations.settings import FleetSettings
-from tinytrain_core.devices.profile import device_profile
-from tinytrain_core.fewshot.sources import is_glyphs
-from tinytrain_core.fewshot.users import UserShare, user_source
+from simulations.world.availability import presence
+from simulations.world.draws import Figure, factor
+from tinytrain_core.devices.profile import DeviceProfile, device_profile
+from tinytrain_core.fewshot.share import EVEN, UserShare
+from tinytrain_core.fewshot.sources import is_file
+from tinytrain_core.fewshot.users import check_users
 from tinytrain_core.seeds import Draw, generator
 
 NODES = "nodes"
 STORES = "stores"
+POOL = "backbones"  # in it, the backbones that all stores share
 MICROCONTROLLER = "mcu"
 
 
@@ -41,68 +48,121 @@ def device_classes(settings: FleetSettings) -> list[str]:
     return [names[index] for index in order]
 
 
-def _user(settings: FleetSettings, number: int) -> UserShare:
+def _data(settings: FleetSettings) -> str:
+    """The data's name as a node in another folder understands it."""
+    return str(Path(settings.data).expanduser().resolve()) if is_file(settings.data) else settings.data
+
+
+def _differences(settings: FleetSettings, number: int, profile: DeviceProfile) -> dict[str, Any]:
+    """What the device `number` has instead of what its class grants."""
+
+    def own(sigma: float, figure: Figure) -> float:
+        return factor(number, sigma, settings.seed, Draw.DEVICE_FIGURE, figure)
+
+    spread = settings.spread
+    differences: dict[str, Any] = {}
+    if spread.memory:
+        differences["memory_bytes"] = int(profile.memory_bytes * own(spread.memory, Figure.MEMORY))
+    if spread.compute:
+        differences["compute_share"] = min(profile.compute_share * own(spread.compute, Figure.COMPUTE), 1.0)
+    return differences
+
+
+def _hosted(classes: Sequence[str], gateway_size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The users of each node: microcontrollers share gateways, every other device is a node of its own.
+
+    Nodes are in the order of their last users; a gateway that is not full is the last one.
+
+    Returns:
+        The users in the order of the nodes (users,), and where each node's begin (nodes + 1,).
+    """
+    shared = np.array([device_profile(name).family == MICROCONTROLLER for name in classes])
+    users = np.arange(len(classes))
+    node = users.copy()  # a node is named by its last user
+    gateway = np.arange(shared.sum()) // gateway_size
+    last = np.minimum((gateway + 1) * gateway_size - 1, shared.sum() - 1)
+    node[shared] = users[shared][last]
+    if shared.sum() % gateway_size:
+        node[users[shared][gateway == gateway[-1]]] = len(classes)
+    order = np.lexsort((users, node))
+    starts = np.flatnonzero(np.diff(node[order], prepend=-1))
+    return order, np.append(starts, len(classes))
+
+
+class Population(Sequence[NodeConfig]):
+    """The nodes of a fleet in the order of their partition ids, each made when it is asked for: nothing is held."""
+
+    def __init__(self, settings: FleetSettings, out: Path) -> None:
+        self._settings = settings
+        self._stores = out.resolve() / STORES
+        self._data = _data(settings)
+        self._classes = device_classes(settings)
+        self._users, self._starts = _hosted(self._classes, settings.gateway_size)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> NodeConfig: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[NodeConfig]: ...
+
+    def __getitem__(self, index: int | slice) -> NodeConfig | list[NodeConfig]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        partition = range(len(self))[index]
+        users = self._users[self._starts[partition] : self._starts[partition + 1]].tolist()
+        devices = tuple(self._device(user) for user in users)
+        return NodeConfig(
+            store=self._stores / str(partition), pool=self._stores / POOL, simulated=True, devices=devices
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Population) and list(self) == list(other)
+
+    def _device(self, user: int) -> DeviceConfig:
+        """The device of a user. Users count from 0, devices from 1."""
+        settings, profile = self._settings, self._classes[user]
+        return DeviceConfig(
+            number=user + 1,
+            profile=profile,
+            data=self._data,
+            user=user_share(settings, user),
+            shots=settings.shots,
+            holdout=settings.holdout,
+            **_differences(settings, user + 1, device_profile(profile)),
+        )
+
+
+def user_share(settings: FleetSettings, number: int) -> UserShare:
+    """What the user `number` has of the data."""
+    sharing = {"sharing": settings.share} if settings.share is not EVEN else {}
     return UserShare(
         number=number,
         users=settings.devices,
         seed=settings.seed,
         min_ways=settings.min_ways,
         max_ways=settings.max_ways,
+        **sharing,
     )
-
-
-def _data(settings: FleetSettings) -> str:
-    """The data's name as a node in another folder understands it."""
-    return settings.data if is_glyphs(settings.data) else str(Path(settings.data).expanduser().resolve())
-
-
-def _device(settings: FleetSettings, user: int, profile: str) -> DeviceConfig:
-    """The device of a user. Users count from 0, devices from 1."""
-    return DeviceConfig(
-        number=user + 1,
-        profile=profile,
-        data=_data(settings),
-        user=_user(settings, user),
-        shots=settings.shots,
-        holdout=settings.holdout,
-    )
-
-
-def _hosted(settings: FleetSettings) -> Iterator[list[DeviceConfig]]:
-    """The devices of each node: microcontrollers share gateways, every other device is a node of its own."""
-    waiting: list[DeviceConfig] = []
-    for user, profile in enumerate(device_classes(settings)):
-        device = _device(settings, user, profile)
-        if device_profile(profile).family != MICROCONTROLLER:
-            yield [device]
-            continue
-        waiting.append(device)
-        if len(waiting) == settings.gateway_size:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
 
 
 def check_data(settings: FleetSettings) -> None:
-    """Make sure that every user of the fleet gets a task, before anything is started.
+    """Make sure that every user of the fleet gets a task, and all files are there, before anything is started.
 
     Raises:
-        ConfigurationError: there is no such folder, file or glyph split.
+        ConfigurationError: there is no such folder, file or glyph split; or the trace of availability is wrong.
         DataError: no images, too few classes, or too few images for so many users.
         UnsafeArchiveError: a path in the zip escapes.
     """
-    for number in range(settings.devices):
-        user_source(_data(settings), _user(settings, number))
+    check_users(_data(settings), user_share(settings, 0))
+    presence(settings.availability, settings.seed, nodes=1)
 
 
-def node_configs(settings: FleetSettings, out: Path) -> list[NodeConfig]:
+def node_configs(settings: FleetSettings, out: Path) -> Population:
     """The configuration of each node, in the order of their partition ids; nothing is written."""
-    stores = out.resolve() / STORES
-    return [
-        NodeConfig(store=stores / str(partition), simulated=True, devices=tuple(devices))
-        for partition, devices in enumerate(_hosted(settings))
-    ]
+    return Population(settings, out)
 
 
 def write_nodes(nodes: Sequence[NodeConfig], out: Path) -> None:

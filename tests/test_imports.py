@@ -22,7 +22,20 @@ FLOWER = {
     "server/app.py",
     "server/running/fleet_app.py",
     "server/nodes/superlink_control.py",
+    "simulations/federated/arrays.py",
+    "simulations/federated/client.py",
+    "simulations/federated/participants.py",
+    "simulations/federated/run.py",
+    "simulations/federated/server.py",
+    "simulations/federated/strategy.py",
+    "simulations/federated/talk.py",
     "simulations/engine.py",
+    "simulations/serving.py",
+    "simulations/records.py",
+    "simulations/grid.py",
+    "simulations/flower_engine.py",
+    "simulations/answers.py",
+    "simulations/contents.py",
 }
 
 

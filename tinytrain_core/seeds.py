@@ -29,6 +29,19 @@ class Draw(IntEnum):
     ADAPTER = 17
     CHANNELS = 18
     SEARCH = 19
+    DEVICE_FIGURE = 20
+    NODE_FIGURE = 21
+    PRESENCE = 22
+    FATE = 23
+    LIE = 24
+    USER_SHOTS = 25
+    PREFERENCE = 26
+    WRONG_LABELS = 27
+    STYLE = 28
+    ORDER = 29
+    RANDOM_BACKBONE = 35
+    FEDERATED_NODES = 36
+    FEDERATED_VIEWS = 37
 
 
 def generator(*entropy: int) -> np.random.Generator:

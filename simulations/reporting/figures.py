@@ -1,4 +1,4 @@
-"""The three plots of a report: accuracy of each device, memory against budget, and the layers chosen."""
+"""Two plots of a report: accuracy of each device, and the layers chosen."""
 
 import math
 from collections.abc import Sequence
@@ -8,46 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from simulations.reporting.summary import ClassRow, Summary, evaluated, latest
-from simulations.reporting.svg import (
-    ACCENT,
-    FONT_SIZE,
-    GRID,
-    INK,
-    MUTED,
-    PAPER,
-    WORSE,
-    class_colour,
-    new_axes,
-    to_svg,
-)
-from simulations.reporting.units import bytes_text, gain_text, percent_text
+from simulations.reporting.bands import CLASS_BAND, HEADER, NARROW, grid, header, of_class
+from simulations.reporting.crowds import MANY, accuracy_boxes
+from simulations.reporting.summary import Summary, evaluated, latest
+from simulations.reporting.svg import ACCENT, FONT_SIZE, GRID, MUTED, PAPER, WORSE, class_colour, new_axes, to_svg
+from simulations.reporting.units import gain_text
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.report import Outcome, PersonalisationReport
 
-NARROW = 480.0
 MAX_PLOT = 900.0
-HEADER = 26.0
 DEVICE_PITCH = 15.0
-CLASS_BAND = 30.0
-KIB = 1024
-
-
-def _of_class(row: ClassRow, reports: Sequence[PersonalisationReport]) -> list[PersonalisationReport]:
-    return [report for report in reports if report.profile == row.profile]
-
-
-def _grid(axes: Axes) -> None:
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_yticks([])
-
-
-def _header(axes: Axes, y: float, title: str, note: str) -> None:
-    """A class's name and figure above its rows, `y` in data coordinates."""
-    place = axes.get_yaxis_transform()
-    axes.text(0, y, title, transform=place, color=INK, fontsize=FONT_SIZE, fontweight="bold", va="center")
-    axes.text(1, y, note, transform=place, color=MUTED, fontsize=FONT_SIZE - 1, ha="right", va="center")
 
 
 def _dumbbell(axes: Axes, y: float, report: PersonalisationReport, colour: str) -> None:
@@ -59,75 +29,42 @@ def _dumbbell(axes: Axes, y: float, report: PersonalisationReport, colour: str) 
     axes.plot([after], [y], "o", markersize=5.5, color=line, alpha=1 if kept else 0.45, markeredgewidth=0)
 
 
+def _dumbbells(axes: Axes, top: float, pitch: float, members: Sequence[PersonalisationReport], colour: str) -> None:
+    """A line for each device below `top`, sorted by gain."""
+    ordered = sorted(members, key=lambda r: (r.accuracy_before - r.accuracy_after, r.device))
+    for position, report in enumerate(ordered):
+        _dumbbell(axes, top + pitch * (position + 0.5), report, colour)
+
+
+def _lowest(reports: Sequence[PersonalisationReport]) -> float:
+    """Where an axis of accuracies in per cent begins."""
+    lowest = min((min(r.accuracy_before, r.accuracy_after) for r in reports), default=0.0)
+    return max(10 * math.floor(10 * lowest - 0.2), 0) - 2
+
+
 def accuracy_figure(summary: Summary, reports: Sequence[PersonalisationReport]) -> str:
-    """Holdout accuracy of each device before (hollow) and after (full), by class, sorted by gain."""
+    """Holdout accuracy before (hollow) and after (full) by class: of each device, or how that of many is spread."""
     done = evaluated(latest(reports))
     rows = [row for row in summary.rows if row.before is not None]
+    many = len(done) > MANY
     pitch = min(DEVICE_PITCH, (MAX_PLOT - HEADER * len(rows)) / max(len(done), 1))
-    height = HEADER * len(rows) + pitch * len(done)
+    height = (HEADER + CLASS_BAND) * len(rows) if many else HEADER * len(rows) + pitch * len(done)
     figure, axes = new_axes(NARROW, height + 46, 12, 12, 4, 42)
-    _grid(axes)
+    grid(axes)
     y = 0.0
     for row in rows:
-        _header(axes, y + HEADER * 0.6, row.title, f"{gain_text(row.gain)} points")
+        header(axes, y + HEADER * 0.6, row.title, f"{gain_text(row.gain)} points")
         y += HEADER
-        members = _of_class(row, done)
-        for report in sorted(members, key=lambda r: (r.accuracy_before - r.accuracy_after, r.device)):
-            _dumbbell(axes, y + pitch / 2, report, class_colour(summary.rows.index(row)))
-            y += pitch
-    lowest = min((min(r.accuracy_before, r.accuracy_after) for r in done), default=0.0)
-    axes.set_xlim(max(10 * math.floor(10 * lowest - 0.2), 0) - 2, 102)
+        members, colour = of_class(row, done), class_colour(summary.rows.index(row))
+        if many:
+            accuracy_boxes(axes, y, CLASS_BAND, members, colour)
+        else:
+            _dumbbells(axes, y, pitch, members, colour)
+        y += CLASS_BAND if many else pitch * len(members)
+    axes.set_xlim(_lowest(done), 102)
     axes.set_ylim(max(height, 1), 0)
     axes.set_xlabel("accuracy on the device's own holdout, %")
     return to_svg(figure, "accuracy", "Holdout accuracy of each device before and after personalising")
-
-
-def _memory_ticks(low: float, high: float) -> list[float]:
-    """At most about six powers of two between the two byte counts."""
-    first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
-    step = max(2, math.ceil((last - first) / 5))
-    return [2.0**power for power in range(first, last + 1) if power % step == 0]
-
-
-def _memory_band(axes: Axes, top: float, members: Sequence[PersonalisationReport], colour: str, left: float) -> None:
-    middle = top + CLASS_BAND / 2
-    budget = min(report.memory_budget_bytes for report in members)
-    axes.barh(middle, budget - left, CLASS_BAND, left=left, color=colour, alpha=0.13, linewidth=0)
-    for budget in {report.memory_budget_bytes for report in members}:
-        axes.plot([budget, budget], [top, top + CLASS_BAND], color=colour, linewidth=3, solid_capstyle="butt")
-    for position, report in enumerate(members):
-        y = top + CLASS_BAND * (0.2 + 0.6 * (position + 0.5) / len(members))
-        if report.outcome == Outcome.CANNOT_AFFORD:
-            axes.plot([report.live_memory_bytes], [y], "o", ms=5.5, mfc=PAPER, mec=colour, mew=1.2)
-        elif report.live_memory_bytes:
-            over = report.live_memory_bytes > report.memory_budget_bytes
-            axes.plot([report.live_memory_bytes], [y], "o", ms=5.5, color=WORSE if over else colour, mew=0)
-
-
-def memory_figure(summary: Summary, reports: Sequence[PersonalisationReport]) -> str:
-    """Live memory of each device (dots) against its budget (bar that ends in a line), bytes on a log scale."""
-    done = [report for report in evaluated(latest(reports)) if report.memory_budget_bytes]
-    rows = [row for row in summary.rows if _of_class(row, done)]
-    sizes = [n for r in done for n in (r.live_memory_bytes, r.memory_budget_bytes) if n] or [KIB]
-    left, right = min(sizes) / 1.6, max(sizes) * 1.6
-    height = (HEADER + CLASS_BAND) * len(rows)
-    figure, axes = new_axes(NARROW, height + 50, 12, 12, 4, 46)
-    axes.set_xscale("log", base=2)
-    for position, row in enumerate(rows):
-        top = position * (HEADER + CLASS_BAND)
-        budget = bytes_text(row.memory_budget_bytes)
-        used = f"at most {percent_text(row.memory_share)} of" if row.memory_share is not None else "no update fits"
-        _header(axes, top + HEADER * 0.55, row.title, f"{used} {budget}")
-        colour = class_colour(summary.rows.index(row))
-        _memory_band(axes, top + HEADER, _of_class(row, done), colour, left)
-    ticks = _memory_ticks(left, right)
-    axes.set_xticks(ticks, [bytes_text(tick).replace(".00", "").replace(".0", "") for tick in ticks], rotation=0)
-    axes.minorticks_off()
-    _grid(axes)
-    axes.set_xlim(left, right)
-    axes.set_ylim(max(height, 1) + 4, 0)
-    axes.set_xlabel("live memory of the training step, log scale")
-    return to_svg(figure, "memory", "Live memory of each device against its budget")
 
 
 def channel_shares(spec: BackboneSpec, reports: Sequence[PersonalisationReport]) -> list[float]:
@@ -176,15 +113,15 @@ def layers_figure(
 ) -> str:
     """Which layers each class chose: one cell for each class and convolution, darker for more channels."""
     done = evaluated(latest(reports))
-    rows = [row for row in summary.rows if _of_class(row, done)]
+    rows = [row for row in summary.rows if of_class(row, done)]
     height = (LAYER_HEIGHT + LAYER_HEADER) * len(rows)
     figure, axes = new_axes(width, height + 52, 6, 6, 4, 48)
     axes.set(xlim=(0, len(spec.convs)), ylim=(max(height, 1), 0), xticks=[], yticks=[])
     for position, row in enumerate(rows):
         top = position * (LAYER_HEIGHT + LAYER_HEADER)
         layers = f"{row.updated_layers.mean:.1f} layers on average" if row.updated_layers else "no layer"
-        _header(axes, top + LAYER_HEADER * 0.5, row.title, layers)
-        _class_cells(axes, top + LAYER_HEADER, channel_shares(spec, _of_class(row, done)))
+        header(axes, top + LAYER_HEADER * 0.5, row.title, layers)
+        _class_cells(axes, top + LAYER_HEADER, channel_shares(spec, of_class(row, done)))
     _block_names(axes, spec, height)
     axes.set_xlabel("blocks of the backbone, input on the left", labelpad=22)
     return to_svg(figure, f"layers-{width:g}", "Share of the channels of each layer that each device class updated")

@@ -6,8 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulations.reporting import units
-from simulations.reporting.figures import NARROW, accuracy_figure, layers_figure, memory_figure
-from simulations.reporting.summary import ClassRow, Summary, latest, summarise, trained
+from simulations.reporting.account import Account
+from simulations.reporting.bands import NARROW
+from simulations.reporting.crowds import MANY
+from simulations.reporting.figures import accuracy_figure, layers_figure
+from simulations.reporting.happened_section import (
+    CAUSES_HEAD,
+    HAPPENED_HEAD,
+    LIES_HEAD,
+    LOSS_HEAD,
+    Texts,
+    happened_texts,
+    losses,
+)
+from simulations.reporting.memory_figure import memory_figure
+from simulations.reporting.summary import ClassRow, Summary, evaluated, latest, summarise, trained
 from simulations.reporting.svg import CLASS_COLOURS
 from simulations.reporting.table import cells
 from simulations.reporting.templates import template
@@ -66,17 +79,18 @@ def verdict(row: ClassRow) -> tuple[str, str]:
     return "The interval excludes 0: the fleet lost.", "bad"
 
 
-def _tiles(summary: Summary, reports: Sequence[PersonalisationReport]) -> list[Tile]:
-    fleet = summary.fleet
+def _tiles(account: Account, reports: Sequence[PersonalisationReport]) -> list[Tile]:
+    summary, fleet = account.summary, account.summary.fleet
     sentence, tone = verdict(fleet)
     done = fleet.devices - fleet.failed
+    asked = max(account.devices, fleet.devices)
     classes = f"of {len(summary.rows)} classes gave a result" + (f"; {fleet.failed} failed" if fleet.failed else "")
     before_after = f"{units.accuracy_text(fleet.before)} % before, {units.accuracy_text(fleet.after)} % after"
     over = f"{fleet.over_budget} of {done} devices above their budget"
     return [
         Tile("accuracy gained", f"{units.gain_text(fleet.gain)}", f"points. {before_after}. {sentence}", tone),
-        Tile("devices", f"{done} of {fleet.devices}" if fleet.failed else str(done), classes),
-        Tile("got worse", units.percent_text(fleet.worse_share), "of the devices; each keeps its base backbone"),
+        Tile("devices", f"{done} of {asked}" if asked > done else str(done), classes),
+        Tile("got worse", units.percent_text(fleet.worse_share), _worse_note(fleet)),
         Tile(
             "memory budget used",
             units.percent_text(fleet.memory_share),
@@ -85,6 +99,11 @@ def _tiles(summary: Summary, reports: Sequence[PersonalisationReport]) -> list[T
         ),
         Tile("of FullTrain's MACs", units.percent_text(fleet.backward_share), _weights_note(reports)),
     ]
+
+
+def _worse_note(fleet: ClassRow) -> str:
+    interval = f" (95 %: {units.interval_text(fleet.worse_interval)})" if fleet.worse_interval else ""
+    return f"of the devices{interval}; each keeps its base backbone"
 
 
 def _weights_note(reports: Sequence[PersonalisationReport]) -> str:
@@ -115,13 +134,29 @@ def _task_note(reports: Sequence[PersonalisationReport]) -> str:
     return "Each device has " + ", ".join(ranges) + "."
 
 
-def render_html(reports: Sequence[PersonalisationReport], facts: RunFacts, spec: BackboneSpec) -> str:
-    """The page, from the run's reports alone and what `facts` says about it."""
-    summary = summarise(reports)
+def _plain(rows: Sequence[Texts]) -> list[tuple[None, Texts]]:
+    """Rows of no class."""
+    return [(None, row) for row in rows]
+
+
+def render_html(
+    reports: Sequence[PersonalisationReport], facts: RunFacts, spec: BackboneSpec, account: Account | None = None
+) -> str:
+    """The page, from the run's reports and what `facts` says about it; with its account, what happened as well."""
+    account = account or Account(summarise(reports))
+    summary = account.summary
     return template(TEMPLATE).render(
         facts=facts,
         summary=summary,
-        tiles=_tiles(summary, reports),
+        tiles=_tiles(account, reports),
+        loss_head=LOSS_HEAD,
+        losses=losses(summary),
+        happened=happened_texts(account),
+        happened_head=HAPPENED_HEAD,
+        causes_head=CAUSES_HEAD,
+        lies_head=LIES_HEAD,
+        plain=_plain,
+        many=len(evaluated(latest(reports))) > MANY,
         rows=_class_rows(summary),
         fleet=cells(summary.fleet),
         outcomes=[(OUTCOMES[name], name, count) for name, count in summary.fleet.outcomes.items()],

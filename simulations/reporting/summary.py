@@ -11,14 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from simulations.results.causes import error_name
+from simulations.results.happened import UNKNOWN_DEVICE
+from simulations.results.inference import wilson
 from tinytrain_core.devices.profile import profile_by_number
-from tinytrain_core.errors import ErrorCode
 from tinytrain_core.report import Outcome, PersonalisationReport
-from tinytrain_core.statistics import Mean, share_below
+from tinytrain_core.statistics import WORST_SHARE, Mean, quantile, share_below, worst_decile
 
-UNKNOWN_DEVICE = 0
 UNKNOWN_CLASS = "unknown class"
 WHOLE_FLEET = "whole fleet"
+WORST = 1 / WORST_SHARE
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,10 @@ class ClassRow:
     Attributes:
         devices: that reported; `failed` of them without a result, which the other figures leave out.
         gain: after - before on the same device, hence a paired difference.
-        worse_share: devices whose adapted backbone was less accurate on the holdout than their base.
+        worse_share: devices whose adapted backbone was less accurate on the holdout than their base, and
+            `worse_interval` its 95 % interval.
+        worst_decile: mean gain of the tenth of the devices that gained least, and `worst_threshold` the gain below
+            which a tenth of the devices are.
         updated_weights and what follows: over the devices that trained.
         memory_share: the largest share of a device's own budget that its live memory takes.
         measured_share: the largest share of its live memory that was measured in the run itself.
@@ -44,6 +49,9 @@ class ClassRow:
     after: Mean | None
     gain: Mean | None
     worse_share: float | None
+    worse_interval: tuple[float, float] | None
+    worst_decile: float | None
+    worst_threshold: float | None
     outcomes: dict[str, int]
     updated_weights: Mean | None
     updated_layers: Mean | None
@@ -84,7 +92,8 @@ def latest(reports: Iterable[PersonalisationReport]) -> list[PersonalisationRepo
     if UNKNOWN_DEVICE in last:
         last[UNKNOWN_DEVICE] = max(last.values())
     kept = [report for report in given if report.round == last[report.device]]
-    return sorted(kept, key=lambda report: (report.device, report.model_dump_json()))
+    often = Counter(report.device for report in kept)
+    return sorted(kept, key=lambda r: (r.device, r.model_dump_json() if often[r.device] > 1 else ""))
 
 
 def evaluated(reports: Iterable[PersonalisationReport]) -> list[PersonalisationReport]:
@@ -122,6 +131,9 @@ def _class_row(profile: int, title: str, reports: Sequence[PersonalisationReport
         after=_mean_of([r.accuracy_after for r in done]),
         gain=_mean_of(gains),
         worse_share=share_below(gains) if gains else None,
+        worse_interval=wilson(sum(gain < 0 for gain in gains), len(gains)) if gains else None,
+        worst_decile=worst_decile(gains) if gains else None,
+        worst_threshold=quantile(gains, WORST) if gains else None,
         outcomes=_outcomes(reports),
         updated_weights=_mean_of([r.updated_weights for r in ran]),
         updated_layers=_mean_of([r.updated_layers for r in ran]),
@@ -138,12 +150,6 @@ def _class_row(profile: int, title: str, reports: Sequence[PersonalisationReport
 def _outcomes(reports: Sequence[PersonalisationReport]) -> dict[str, int]:
     counts = Counter(Outcome(report.outcome) for report in reports)
     return {outcome.name.lower(): counts[outcome] for outcome in Outcome if counts[outcome]}
-
-
-def error_name(code: int) -> str:
-    """The name of an error code, the number itself where this version does not know it."""
-    known = {int(error): error.name.lower() for error in ErrorCode}
-    return known.get(code, f"code {code}")
 
 
 def summarise(reports: Iterable[PersonalisationReport]) -> Summary:

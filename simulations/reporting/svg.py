@@ -5,14 +5,13 @@ serves light and dark, and prolog, metadata and namespaces go: HTML needs none o
 style sheet's light colours. Text stays text.
 """
 
-import io
 import re
-from html import escape
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from server.fleet.reports import svg
+from server.fleet.reports.svg import FONT_SIZE as FONT_SIZE
 from simulations.reporting.templates import light_colours
 
 INK, MUTED, GRID, ACCENT, WORSE, PAPER = (f"#0101{n:02x}" for n in range(1, 7))
@@ -22,7 +21,6 @@ VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", ACCENT: "accent", WORSE: 
 }
 NAMESPACE, LINKS = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 POINTS_PER_INCH = 72
-FONT_SIZE = 11
 
 
 def new_axes(width: float, height: float, left: float, right: float, top: float, bottom: float) -> tuple[Figure, Axes]:
@@ -43,13 +41,6 @@ def class_colour(position: int) -> str:
     return CLASS_COLOURS[position % len(CLASS_COLOURS)]
 
 
-def _render(figure: Figure, name: str) -> str:
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
-        figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None})
-    return buffer.getvalue()
-
-
 def to_file(figure: Figure, name: str) -> bytes:
     """The figure as an SVG file of its own, on white."""
     return standalone(to_svg(figure, name, name))
@@ -57,20 +48,7 @@ def to_file(figure: Figure, name: str) -> bytes:
 
 def to_svg(figure: Figure, name: str, label: str) -> str:
     """The figure as an `<svg>` element; `name` makes its ids its own, `label` is what a screen reader says."""
-    text = _render(figure, name)
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    view_box = re.search(r'viewBox="([^"]+)"', text)
-    assert view_box is not None, "matplotlib writes a viewBox into every SVG"
-    head = f'<svg class="plot" viewBox="{view_box[1]}" role="img" aria-label="{escape(label, quote=True)}">'
-    text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
-    needed = set(re.findall(r"#([\w.-]+)", text))
-    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in needed else "", text)
-    text = re.sub(r"font: [^;\"]*?([0-9.]+px)[^;\"]*", r"font-size: \1", text)
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    return re.sub(r"\n\s*", "\n", text).strip()
+    return svg.to_svg(figure, label, name, VARIABLES)
 
 
 def standalone(element: str) -> bytes:

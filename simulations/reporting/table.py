@@ -18,10 +18,11 @@ from simulations.reporting.units import (
     gain_text,
     joules_text,
     percent_text,
+    points_text,
     seconds_text,
 )
 
-ACCURACY_COLUMNS = ("devices\ndone", "accuracy\nbefore, %", "after, %", "gain,\npoints", "got\nworse")
+ACCURACY_COLUMNS = ("devices\ndone", "accuracy\nbefore, %", "after, %", "gain,\npoints", "got\nworse", "worst\ntenth")
 COST_COLUMNS = (
     "weights\nupdated",
     "live memory,\nof budget",
@@ -32,8 +33,9 @@ COST_COLUMNS = (
 ONE_TABLE_WIDTH = 138  # of a terminal; a narrower one gets two tables, one below the other
 NOTE = (
     "± is the 95 % interval of the mean over devices (Student's t). Worse: adapted backbone below base on the "
-    "holdout; such a device keeps its base. Live memory: the largest share of a device's own budget. Backward MACs: "
-    "of FullTrain's. Times and energies are estimates from the device catalogue."
+    "holdout; such a device keeps its base. Worst tenth: mean gain, in points, of the tenth that gained least. Live "
+    "memory: the largest share of a device's own budget. Backward MACs: of FullTrain's. Times and energies are "
+    "estimates from the device catalogue."
 )
 
 
@@ -49,6 +51,7 @@ def cells(row: ClassRow) -> tuple[str, ...]:
         accuracy_text(row.after),
         gain_text(row.gain),
         percent_text(row.worse_share),
+        points_text(row.worst_decile),
         count_text(row.updated_weights.mean) if row.updated_weights else NOTHING,
         memory if row.memory_share is not None else f"none fits {bytes_text(row.memory_budget_bytes)}",
         percent_text(row.backward_share, 1),

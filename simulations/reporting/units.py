@@ -73,3 +73,13 @@ def gain_text(mean: Mean | None) -> str:
         return NOTHING
     half = "" if mean.interval is None else f" ± {100 * mean.interval:.1f}"
     return f"{100 * mean.mean:+.1f}{half}".replace("-", "−")
+
+
+def points_text(share: float | None) -> str:
+    """A difference of accuracies in percentage points, signed."""
+    return NOTHING if share is None else f"{100 * share:+.1f}".replace("-", "−")
+
+
+def interval_text(interval: tuple[float, float] | None) -> str:
+    """An interval of shares in per cent."""
+    return NOTHING if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"

@@ -1,4 +1,4 @@
-"""Whole fleets through Flower's own simulation engine, started as people start them."""
+"""Whole fleets, started as people start them."""
 
 import json
 import os

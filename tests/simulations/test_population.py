@@ -1,15 +1,14 @@
+import math
+import statistics
 import zipfile
 
 import pytest
-import yaml
 
-from client.config import MAX_IMAGES, load_node_config
+from client.config import load_node_config
 from client.personaliser import personalise_node
-from server.config import MAX_DEADLINE_S
-from simulations.engine import server_settings
 from simulations.population import check_data, class_counts, device_classes, node_configs, write_nodes
 from simulations.run_folder import prepare, set_up
-from simulations.settings import demo_defaults, load_settings, parse_overrides
+from simulations.settings import load_settings
 from tests.simulations.fleets import make_folder
 from tinytrain_core.backbones.weights import digest, to_bytes
 from tinytrain_core.devices.profile import catalogue, device_profile
@@ -35,13 +34,6 @@ def test_the_demo_has_24_devices_of_at_least_four_classes():
     assert sum(counts.values()) == demo.devices == 24
     assert len(counts) >= 4
     assert min(counts.values()) >= 3
-    assert demo.model_dump().keys() - demo_defaults().keys() == {
-        "steps",
-        "learning_rate",
-        "optimiser",
-        "views",
-        "precision",
-    }
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 7, 24, 101])
@@ -124,6 +116,8 @@ def test_a_mistake_in_the_data_destroys_no_former_run(tmp_path, mcunet):
     before = {path.name: path.read_text() for path in out.iterdir()}
     with pytest.raises(ConfigurationError, match="no folder"):
         set_up(out, settings(data=str(tmp_path / "typo")), "")
+    with pytest.raises(ConfigurationError, match="trace"):
+        set_up(out, settings(availability={"kind": "trace", "file": str(tmp_path / "typo.csv")}), "")
     assert {path.name: path.read_text() for path in out.iterdir()} == before
 
 
@@ -139,11 +133,6 @@ def test_one_broken_image_is_counted_and_the_fleet_goes_on(tmp_path, mcunet):
     assert sum(r.rejected_images for r in reports) == 1  # no image is on two devices
 
 
-def test_a_large_fleet_has_a_deadline_that_the_server_takes(tmp_path):
-    assert server_settings(settings(devices=4000), 4000, tmp_path).deadline_s == MAX_DEADLINE_S
-    assert server_settings(settings(devices=9), 9, tmp_path).deadline_s == 600 * 5  # two workers
-
-
 def test_a_zip_whose_path_escapes_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
         archive.writestr("../../outside/a.png", b"x")
@@ -156,53 +145,48 @@ def test_data_that_is_not_there_is_refused(tmp_path):
         check_data(settings(data=str(tmp_path / "nowhere")))
 
 
-@pytest.mark.parametrize(
-    ("overrides", "words"),
-    [
-        ({"devises": 3}, "devises.*the keys are devices"),
-        ({"devices": 0}, "devices"),
-        ({"devices": "many"}, "devices"),
-        ({"mix": {"pdp11": 1}}, "unknown device 'pdp11'.*stm32h743"),
-        ({"mix": {"pi_4": 0}}, "all weights are 0"),
-        ({"mix": {"pi_4": -1, "phone": 2}}, "pi_4 is -1"),
-        ({"mix": {}}, "mix"),
-        ({"method": "magic"}, "unknown method 'magic'.*tinytrain"),
-        ({"min_ways": 8, "max_ways": 6}, "min_ways is 8, above max_ways 6"),
-        ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"optimiser": "Adam"}, "unknown optimiser 'Adam'.*adam"),
-        ({"optimiser": 3}, "optimiser"),
-        ({"shots": MAX_IMAGES + 1}, "shots"),
-        ({"holdout": MAX_IMAGES + 1}, "holdout"),
-        ({"deadline_s": MAX_DEADLINE_S + 1}, "deadline_s"),
-    ],
-)
-def test_wrong_settings_are_named(overrides, words):
-    with pytest.raises(ConfigurationError, match=words):
-        settings(**overrides)
+def test_devices_of_a_class_differ_as_spread_says(tmp_path):
+    alike = node_configs(settings(devices=400), tmp_path)
+    unlike = node_configs(settings(devices=400, spread={"memory": 0.2, "compute": 0.2}), tmp_path)
+    assert all(d.memory_bytes is None and d.compute_share is None for node in alike for d in node.devices)
+    own = [d.memory_bytes / d.device_class.memory_bytes for node in unlike for d in node.devices]
+    shares = [d.compute_share / d.device_class.compute_share for node in unlike for d in node.devices]
+    for factors in (own, shares):
+        assert statistics.median(factors) == pytest.approx(1, abs=0.05)
+        assert statistics.stdev(map(math.log, factors)) == pytest.approx(0.2, rel=0.15)
+    assert max(d.compute_share for node in unlike for d in node.devices) <= 1
+    assert [d.profile for node in alike for d in node.devices] == [d.profile for node in unlike for d in node.devices]
 
 
-def test_a_file_and_overrides_stack_up(tmp_path):
-    file = tmp_path / "fleet.yaml"
-    file.write_text("devices: 7\nsteps: 3\n")
-    loaded = load_settings(file, parse_overrides(["steps=4", "mix={pi_4: 1}", "learning_rate=1e-2"]))
-    assert (loaded.devices, loaded.steps, loaded.mix, loaded.learning_rate) == (7, 4, {"pi_4": 1.0}, 0.01)
+def test_a_device_is_itself_in_a_larger_fleet_of_its_kind(tmp_path):
+    fleets = [settings(devices=n, mix={"pi_4": 1}, spread={"memory": 0.3}) for n in (5, 3000)]
+    few, many = (node_configs(fleet, tmp_path) for fleet in fleets)
+    assert [few[i].devices[0].memory_bytes for i in range(5)] == [many[i].devices[0].memory_bytes for i in range(5)]
 
 
-@pytest.mark.parametrize("data", [b"- a\n- b\n", b"devices: [", b"devices: 3\nunknown_key: 1\n", b"data: \xff\xfe"])
-def test_a_file_that_is_not_settings_is_refused(tmp_path, data):
-    file = tmp_path / "fleet.yaml"
-    file.write_bytes(data)
-    with pytest.raises(ConfigurationError):
-        load_settings(file)
+def test_a_hundred_thousand_devices_are_a_list_of_nothing_until_asked(tmp_path):
+    nodes = node_configs(settings(devices=100_000, gateway_size=10), tmp_path)
+    assert len(nodes) == 50_000 + 5_000  # half are microcontrollers, ten to a gateway
+    assert nodes[-1] == nodes[len(nodes) - 1]
+    assert nodes[54_998:] == [nodes[54_998], nodes[54_999]]
+    with pytest.raises(IndexError):
+        nodes[len(nodes)]
+    hosted = sorted(d.number for i in range(0, len(nodes), 1000) for d in nodes[i].devices)
+    assert len(hosted) == len(set(hosted))
+    assert {1, 100_000} <= {d.number for i in (0, 1, 2, 3, -4, -3, -2, -1) for d in nodes[i].devices}
 
 
-def test_a_missing_file_and_a_malformed_override_are_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="no configuration file"):
-        load_settings(tmp_path / "none.yaml")
-    for pair in ("steps", "=3", "mix={a"):
-        with pytest.raises(ConfigurationError, match="override"):
-            parse_overrides([pair])
+def test_glyph_users_are_not_walked(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "tinytrain_core.fewshot.users.CHOICES", {"choice": lambda c, o, share: asked.append(share) or []}
+    )
+    check_data(settings(devices=50_000))
+    assert len(asked) == 1
 
 
-def test_the_demo_file_is_plain_yaml_of_known_keys():
-    assert yaml.safe_load(yaml.safe_dump(demo_defaults())) == demo_defaults()
+def test_how_users_share_is_in_their_nodes_files(tmp_path):
+    fleet = settings(devices=3, mix={"pi_4": 1}, share={"scheme": "by_class", "style": 0.5})
+    write_nodes(node_configs(fleet, tmp_path), tmp_path)
+    user = load_node_config(tmp_path / "nodes" / "1.yaml").devices[0].user
+    assert (user.sharing.scheme, user.sharing.style, user.number) == ("by_class", 0.5, 1)

@@ -7,10 +7,13 @@ import pytest
 from server.config import RunSettings
 from server.exchange import Cause, Missing
 from server.results import Results, RoundResult
+from simulations.finished_run import FLEET_FILE, read_run, write_html
+from simulations.reporting.crowds import MANY
 from simulations.reporting.html import RunFacts, render_html
-from simulations.run_folder import FLEET_FILE, prepare, read_run, write_html
+from simulations.run_folder import prepare
 from simulations.settings import load_settings
 from tests.simulations.fleets import make_report
+from tests.simulations.run_folders import Story, write_run
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.errors import ConfigurationError, EgressError, ErrorCode
 from tinytrain_core.report import Outcome, failure
@@ -104,12 +107,33 @@ def test_a_page_can_be_made_of_very_little(reports):
     assert "</html>" in page(reports)
 
 
-def test_a_thousand_devices_stay_one_page():
-    reports = [make_report(i, 1 + i % 7, 0.5, 0.6) for i in range(1000)]
-    text = page(reports)
-    assert len(text) < 4_000_000
-    heights = [float(box.split()[3]) for box in re.findall(r'viewBox="([^"]+)"', text)]
+def marks(text):
+    return text.count("<path") + text.count("<use")
+
+
+def test_many_devices_are_drawn_as_distributions():
+    def fleet(devices):
+        return [
+            make_report(i, 1 + i % 7, 0.5, 0.5 + i % 9 / 20, live_memory_bytes=300 + i % 90) for i in range(1, devices)
+        ]
+
+    few, many, most = (page(fleet(devices)) for devices in (MANY, MANY + 2, 4 * MANY))
+    assert marks(many) < marks(few) / 2
+    assert marks(most) == pytest.approx(marks(many), rel=0.1)
+    assert len(most) < 300_000
+    heights = [float(box.split()[3]) for box in re.findall(r'viewBox="([^"]+)"', most)]
     assert max(heights) < 1000
+
+
+def test_memory_that_does_not_fit_or_is_exceeded_is_drawn_for_many_devices():
+    over = [make_report(i, 1, 0.5, 0.6, live_memory_bytes=500 + 600 * (i == 1)) for i in range(1, MANY + 9)]
+    poor = [
+        make_report(MANY + i, 2, 0.5, 0.5, outcome=int(Outcome.CANNOT_AFFORD), updated_weights=0) for i in range(20, 40)
+    ]
+    text = page([*over, *poor])
+    assert "A red dot" in text
+    assert "no update fits" in text
+    assert "1 of 428 devices above their budget" in text
 
 
 @pytest.fixture
@@ -185,3 +209,61 @@ def test_a_report_that_was_tampered_with_is_refused(run_folder):
 def test_no_run_is_no_report(tmp_path):
     with pytest.raises(ConfigurationError, match="simulated run"):
         read_run(tmp_path)
+
+
+def page_of(out):
+    return write_html(out, read_run(out)).read_text()
+
+
+def test_what_happened_is_told_with_its_causes(tmp_path):
+    nodes = write_run(tmp_path / "run", Story(causes={0: "battery", 2: "worker died: exit code 9"}, away=(1,)))
+    text = page_of(tmp_path / "run")
+    for words in ("What happened in the fleet", "Time to complete", "worker died: exit code 9", "battery", "offline"):
+        assert words in text
+    lost = sum(len(nodes[node].devices) for node in (0, 1, 2))
+    assert f"{lost} of 12" in text
+    assert "With and without those that lie" not in text
+    parser = Balance()
+    parser.feed(text)
+    assert (parser.open, parser.fetched) == ([], [])
+
+
+def test_a_class_of_which_nobody_reports_is_still_told_of(tmp_path):
+    nodes = write_run(tmp_path / "run")
+    phones = {n for n, node in enumerate(nodes) if node.devices[0].profile == "phone"}
+    write_run(tmp_path / "run", Story(causes=dict.fromkeys(phones, "lost")))
+    section = page_of(tmp_path / "run").partition("What happened in the fleet")[2]
+    assert phones
+    assert "Phone</td>" in section
+
+
+def test_a_run_of_before_has_no_section_on_what_nobody_wrote_down(tmp_path):
+    write_run(tmp_path / "run", old=True)
+    text = page_of(tmp_path / "run")
+    assert "What happened in the fleet" not in text
+    assert "Who gains least" in text
+
+
+def test_liars_count_and_the_honest_are_told_beside_them(tmp_path):
+    settings = load_settings(None, {"devices": 12, "faults.byzantine": 0.5})
+    write_run(tmp_path / "run", settings=settings)
+    liars = read_run(tmp_path / "run").liars
+    lies = {
+        d.number: 0.5
+        for n, node in enumerate(write_run(tmp_path / "run", settings=settings))
+        if n in liars
+        for d in node.devices
+    }
+    write_run(tmp_path / "run", Story(gains=lies), settings)
+    account = read_run(tmp_path / "run").account
+    assert account.honest.fleet.gain.mean == pytest.approx(0.1)
+    assert account.summary.fleet.gain.mean > 0.15
+    assert account.honest.fleet.devices == 12 - len(lies)
+    assert f"In this simulation {len(liars)} nodes report" in page_of(tmp_path / "run")
+
+
+def test_settings_that_are_off_say_so(tmp_path):
+    write_run(tmp_path / "run", settings=load_settings(None, {"devices": 12, "faults.drop_out": 0.25}))
+    text = page_of(tmp_path / "run")
+    assert "<dt>faults</dt><dd>drop_out: 0.25</dd>" in text
+    assert "<dt>power</dt><dd>off</dd>" in text

@@ -29,6 +29,8 @@ def test_a_class_row_against_numbers_by_hand():
     assert row.gain.mean == pytest.approx(0.05)
     assert row.gain.interval == pytest.approx(12.7062 * 0.15, rel=1e-4)  # t(0.975, 1) x s / sqrt(2)
     assert row.worse_share == 0.5
+    assert row.worse_interval == pytest.approx((0.0945, 0.9055), abs=1e-4)
+    assert (row.worst_decile, row.worst_threshold) == pytest.approx((-0.1, -0.07))
     assert row.outcomes == {"adapted": 1, "kept_base": 1, "failed": 1}
     assert row.memory_share == pytest.approx(0.9)
     assert row.backward_share == pytest.approx(0.2)
@@ -43,6 +45,13 @@ def test_a_device_that_cannot_afford_anything_counts_for_accuracy_but_not_for_co
     fleet = summarise([make_report(0, 1, 0.5, 0.7), broke]).fleet
     assert fleet.gain.mean == pytest.approx(0.1)
     assert (fleet.over_budget, fleet.memory_share, fleet.estimated_s) == (0, 0.5, 2.0)
+
+
+def test_the_worst_tenth_is_the_mean_of_those_that_gained_least():
+    gains = [points / 100 for points in range(-10, 30) if points]
+    fleet = summarise([make_report(n, 2, 0.5, 0.5 + gain) for n, gain in enumerate(gains, start=1)]).fleet
+    assert fleet.worst_decile == pytest.approx((-0.10 - 0.09 - 0.08) / 3)
+    assert fleet.worst_threshold == pytest.approx(-0.062)  # between the fourth and the fifth of 39
 
 
 def test_a_device_over_its_budget_is_counted():
