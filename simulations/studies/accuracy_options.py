@@ -1,15 +1,13 @@
 """The options that `tinytrain-sim table1` and `tinytrain-sim ablation` share."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from simulations.settings import CORES as CORES
 from simulations.studies.study_loading import PROTOCOLS
 from tinytrain_core.console import Format
-
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 DATA = "What is tested on: Omniglot, GTSRB, Aircraft, Flower, DTD, or LABEL=DATA: a folder, a zip, PATH:SPLIT, "
 

@@ -56,6 +56,9 @@ class StudySettings(BaseModel, ABC):
     device: Literal["cpu", "cuda"] = "cpu"
     methods_files: tuple[Path, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @field_validator("data", "validation", "backbones", "plain")
     @classmethod
     def _printable(cls, by_label: dict[str, str]) -> dict[str, str]:

@@ -226,15 +226,21 @@ def test_a_task_without_images_is_a_result(monkeypatch):
     assert trial.accuracy_after is None
 
 
-def test_a_dead_worker_is_told(tmp_path):
-    settings = load(trials=500)
-    units = [Unit(Purpose.TEST, "A", "mcunet-5fps", settings.arms()[2], 0.001, number) for number in range(500)]
+def test_a_worker_that_dies_costs_no_trial(tmp_path):
+    settings = load(trials=30)
+    units = [Unit(Purpose.TEST, "A", "mcunet-5fps", settings.arms()[2], 0.001, number) for number in range(30)]
     with Workers(settings, 2) as workers:
         trials = workers.run(units)
-        next(trials)
+        first = next(trials)
         multiprocessing.active_children()[0].kill()
-        with pytest.raises(FleetError, match="the same command goes on"):
-            list(trials)
+        assert sorted(trial.trial for trial in [first, *trials]) == list(range(30))
+
+
+def test_a_unit_that_takes_its_worker_with_it_is_told(monkeypatch):
+    monkeypatch.setattr("simulations.studies.workers.FUNCTION", "tests.simulations.jobs:ends")
+    settings = load()
+    with Workers(settings, 2) as workers, pytest.raises(FleetError, match="exit code 3; what had ended"):
+        list(workers.run([Unit(Purpose.TEST, "A", "mcunet-5fps", settings.arms()[2], 0.001, 0)]))
 
 
 def test_the_estimate_is_by_what_such_a_unit_takes(whole):
