@@ -128,7 +128,7 @@ class _Run:
     def _ask_profiles(self, nodes: tuple[int, ...]) -> Exchange[wire.NodeProfile]:
         """Who hosts how many devices and holds the backbone."""
         request = wire.ProfileRequest(digest=self.backbone.digest)
-        contents = {node: RecordDict({wire.REQUEST_RECORD: ConfigRecord(request.model_dump())}) for node in nodes}
+        contents = dict.fromkeys(nodes, RecordDict({wire.REQUEST_RECORD: ConfigRecord(request.model_dump())}))
         exchange = Exchange(wire.NodeProfile, self.settings.deadline_s)
         _push(self.grid, contents, wire.QUERY_PROFILE, exchange, self.clock)
         _collect(self.grid, exchange, self.clock)
@@ -153,7 +153,8 @@ class _Run:
         record = file_record(self.backbone.data)  # one object, which Flower stores once for all of the nodes
         announced = {n: profile.devices for n, profile in profiles.items()}
         exchange: Exchange[list[PersonalisationReport]] = Exchange(list, self.settings.deadline_s, announced)
-        contents = {n: self._content(number, record if n in lacking else None) for n in profiles}
+        contents = dict.fromkeys(profiles, self._content(number, None))
+        contents |= dict.fromkeys(lacking, self._content(number, record))
         _push(self.grid, contents, wire.TRAIN_PERSONALISE, exchange, self.clock)
         _collect(self.grid, exchange, self.clock, self._progress(number, profiles, exchange))
         # Which round it was is the server's own knowledge, not a device's word.

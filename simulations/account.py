@@ -17,7 +17,7 @@ from simulations.world.visit import Visit
 from tinytrain_core.errors import StorageError
 
 _VISIT = TypeAdapter(Visit)
-_RSS_UNIT = 1024  # of Linux's getrusage
+_KIB = 1024  # in which Linux counts memory
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,15 @@ def write_hosted(out: Path, nodes: Iterable[NodeConfig]) -> None:
     _write(out / NODES_FILE, (node.model_dump_json(exclude_unset=True).encode() + b"\n" for node in nodes))
 
 
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had, and not the one that started it, which `getrusage` tells if larger."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * _KIB
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+
+
 def write_account(out: Path, visits: Sequence[Visit], effort: Effort) -> None:
     """Write what became of every message, and what it took.
 
@@ -67,7 +76,7 @@ def write_account(out: Path, visits: Sequence[Visit], effort: Effort) -> None:
         "virtual_s": effort.virtual_s,
         "messages": len(visits),
         "messages_per_s": len(visits) / effort.wall_s,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT,
+        "peak_memory_bytes": peak_memory_bytes(),
         "incidents": dict(sorted(Counter(visit.cause for visit in visits if visit.cause).items())),
     }
     _write(out / SIMULATION_FILE, [json.dumps(account, indent=2).encode() + b"\n"])

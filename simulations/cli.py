@@ -65,6 +65,20 @@ def _describe(settings: FleetSettings) -> str:
     return f"{settings.devices} devices ({fleet}); data {settings.data}; method {settings.method}; seed {settings.seed}"
 
 
+def _goes_on(settings: FleetSettings) -> str:
+    """What comes of a run that was interrupted."""
+    if settings.engine == FLOWER:
+        return f"engine {FLOWER} keeps nothing of it, and the same command begins anew"
+    return "the same command goes on where it was, or anew with --fresh"
+
+
+def _where(settings: FleetSettings) -> str:
+    """Who simulated."""
+    if settings.engine == "ray" and settings.ray_address:
+        return f"the Ray cluster at {settings.ray_address}"
+    return f"{settings.workers} worker{'s' * (settings.workers > 1)}"
+
+
 def _run(settings: FleetSettings, out: Path, style: Format, resume: bool) -> None:
     console, talk = consoles(style)
     talk.print(_describe(settings), highlight=False, soft_wrap=True)
@@ -73,12 +87,11 @@ def _run(settings: FleetSettings, out: Path, style: Format, resume: bool) -> Non
         with progress(talk, settings.devices * settings.rounds) as on_reports:
             run_fleet(settings, out, on_reports, typed_command(), resume)
     except KeyboardInterrupt:
-        text = f"{PROGRAM}: interrupted; the same command goes on where it was, or anew with --fresh"
-        Console(stderr=True).print(text, style="red")
+        Console(stderr=True).print(f"{PROGRAM}: interrupted; {_goes_on(settings)}", style="red")
         if settings.engine == FLOWER:
             os._exit(INTERRUPTED)  # the server's thread, which cannot be told, would wait for its nodes' deadline
         raise typer.Exit(INTERRUPTED) from None
-    talk.print(f"simulated in {time.monotonic() - start_s:.0f} s on {settings.workers} workers", highlight=False)
+    talk.print(f"simulated in {time.monotonic() - start_s:.0f} s on {_where(settings)}", highlight=False)
     show_run(out, style, console, talk)
 
 

@@ -26,7 +26,8 @@ class Sent:
         node: partition id.
         number: among the node's messages of that kind, from 1.
         sent_s: virtual seconds since 1970.
-        fate: only what is to be answered is computed.
+        fate: only what is to be answered is computed,
+        reached: and what reaches its node in time.
     """
 
     key: int
@@ -37,6 +38,7 @@ class Sent:
     sent_s: float
     ttl_s: float
     fate: Fate
+    reached: bool
     content: Content
 
     @property
@@ -114,7 +116,7 @@ class Computing:
         if sent.node in self._queues:
             self._queues[sent.node].append(sent)
             return []
-        if sent.fate is not Fate.ANSWERS:
+        if sent.fate is not Fate.ANSWERS or not sent.reached:
             self._ended(sent, NOT_COMPUTED)
             return []
         if self._remembered is not None and (reply := self._remembered.reply(self._name(sent))):
@@ -157,8 +159,10 @@ class Computing:
 
     def _ended(self, sent: Sent, outcome: Outcome) -> None:
         reply = outcome.reply
-        if reply.state is not None:
+        if reply.state:
             self._states[sent.node] = reply.state
+        elif reply.state is not None:
+            self._states.pop(sent.node, None)
         self._outcomes.append((sent, outcome))
         self._on_computed(sent.node, sent.kind, None if reply.records is None else numbers(reply.records))
 

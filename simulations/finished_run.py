@@ -11,8 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from server.results import RUN_FILE, RunRecord, read_record, read_reports
+from simulations.federated.methods import FEDERATED_METHODS
 from simulations.reporting.account import Account, account_of
 from simulations.reporting.html import RunFacts, render_html
+from simulations.reporting.lead import lead_text, left_text
+from simulations.reporting.units import counted
 from simulations.results.accounts import Accounts
 from simulations.results.files import write_tables
 from simulations.results.hosted import Hosted, read_hosted
@@ -53,8 +56,11 @@ class SimulationRecord(BaseModel):
     @property
     def text(self) -> str:
         """How it was simulated, for people."""
-        told = [f"engine {self.engine}", f"{self.workers} workers" if self.workers else ""]
-        told += [f"{self.messages} messages" if self.messages else "", f"{self.wall_s:.0f} s" if self.wall_s else ""]
+        told = [f"engine {self.engine}", counted(self.workers, "worker") if self.workers else ""]
+        told += [
+            counted(self.messages, "message") if self.messages else "",
+            f"{self.wall_s:.0f} s" if self.wall_s else "",
+        ]
         return ", ".join(filter(None, told))
 
 
@@ -168,16 +174,20 @@ def _settings(settings: FleetSettings) -> dict[str, Any]:
 
 def _facts(run: Run) -> RunFacts:
     settings = _settings(run.settings) | {f"federated: {key}": value for key, value in (run.federated or {}).items()}
+    kind = FEDERATED_METHODS.get(run.baseline)
+    averaged = kind is not None and kind.federates and bool((run.federated or {}).get("rounds"))
     provenance = {
         "backbone": f"{run.spec.name}, sha256 {run.server.backbone_digest[:16]}…",
-        "sent": f"{run.bytes_sent / 2**20:.1f} MiB of backbone to {run.nodes} nodes; back came numbers only",
+        "sent": f"{run.bytes_sent / 2**20:.1f} MiB of backbone to {counted(run.nodes, 'node')} in the rounds that "
+        "personalise; back came numbers only",
         "versions": ", ".join(f"{name} {version}" for name, version in run.server.versions.items()),
     }
     if run.simulation is not None:
         provenance["simulated"] = run.simulation.text
     title = f"{run.baseline} on a" if run.baseline else "A"
-    title += f" fleet of {run.settings.devices} simulated devices"
-    return RunFacts(title, run.command, settings, provenance, run.missing)
+    title += f" fleet of {counted(run.settings.devices, 'simulated device')}"
+    lead = lead_text(run.spec.title, run.settings.method, kind.title if kind else run.baseline)
+    return RunFacts(title, lead, left_text(averaged), run.command, settings, provenance, run.missing)
 
 
 def write_html(out: Path, run: Run) -> Path:

@@ -4,7 +4,6 @@ Flower is imported late: it reads its environment when it is imported.
 """
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tinytrain_core.errors import ConfigurationError, FleetError, TinyTrainError
 
 ENGINE = "flower"
 TIMELESS = ("availability", "links", "power", "faults")  # sections of the settings that it cannot simulate
+TIMELESS_SPREAD = ("speed", "power")  # and what it cannot of the section `spread`
 
 
 @contextmanager
@@ -50,6 +50,7 @@ def check_timeless(settings: FleetSettings) -> None:
         ConfigurationError: a section does.
     """
     on = [name for name in TIMELESS if getattr(settings, name) != FleetSettings.model_fields[name].default]
+    on += [f"spread.{name}" for name in TIMELESS_SPREAD if getattr(settings.spread, name)]
     if on:
         raise ConfigurationError(
             f"engine {ENGINE} has no virtual time and cannot simulate {', '.join(on)}; "
@@ -69,9 +70,7 @@ def _simulate(server: RunSettings, nodes: int, workers: int, on_reports: OnRepor
     from client.app import app as client_app
     from server.app import make_app
 
-    ray_settings = LOCAL | {"num_cpus": workers}
-    if not os.environ.get("RAY_ADDRESS"):
-        ray_settings["address"] = "local"  # never a cluster that somebody else's files point to
+    ray_settings = LOCAL | {"num_cpus": workers, "address": "local"}  # never a cluster, which lacks our environment
     try:
         run_simulation(
             server_app=make_app(_real_time(server, nodes, workers), on_reports),

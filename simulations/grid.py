@@ -31,6 +31,8 @@ from simulations.serving import RUN, SERVER, identify
 from simulations.world.visit import Fate, Visit
 from simulations.world.world import World
 
+ROUNDING_S = 1e-6  # of times since 1970; whoever waits for one looks this much later, when it has surely come
+
 
 class FleetGrid(Grid):
     """The nodes of a simulated fleet, as a server sees them.
@@ -105,8 +107,9 @@ class FleetGrid(Grid):
         counts = self._counts.setdefault(kind, {})
         number = counts[node] = counts.get(node, 0) + 1
         fate, content = self._world.fate(node, kind, number), self._contents.of(message.content)
-        now_s = self._clock.now_s()
-        return Sent(self._last, node, kind, number, metadata.group_id, now_s, metadata.ttl, fate, content)
+        now_s, ttl_s = self._clock.now_s(), metadata.ttl
+        reached = self._world.next_online_s(node, now_s, now_s + ttl_s) is not None
+        return Sent(self._last, node, kind, number, metadata.group_id, now_s, ttl_s, fate, reached, content)
 
     def _settle(self) -> None:
         """Compute what was sent, and place it in time."""
@@ -124,12 +127,12 @@ class FleetGrid(Grid):
         works = self._world.works(sent.node, told) if told else ()
         sizes = sent.content.size_bytes, outcome.reply.size_bytes
         visit = self._world.visit(sent.node, sent.kind, sent.number, sent.sent_s, sent.ttl_s, sent.fate, *sizes, works)
-        if outcome.cause:
+        if outcome.cause and not visit.cause:
             visit = replace(visit, cause=outcome.cause)
         self.visits.append(visit)
         deadline_s = sent.sent_s + sent.ttl_s - TTL_GRACE_S
         if visit.arrived_s is None or visit.arrived_s > deadline_s:
-            heappush(self._events, deadline_s)
+            heappush(self._events, deadline_s + ROUNDING_S)
         if visit.arrived_s is not None:
             heappush(self._events, visit.arrived_s)
             heappush(self._arriving, (visit.arrived_s, sent.key, self._answer(sent, outcome, visit)))
@@ -142,12 +145,14 @@ class FleetGrid(Grid):
         return Answer(sent, records, outcome.reply.error, visit.cause)
 
     def _upcoming(self) -> float | None:
-        """When something happens next: an answer arrives, a deadline passes, or, with nothing out, nodes come or go."""
+        """When something happens next: an answer arrives, a deadline passes, or, with nobody there, nodes come."""
         self._settle()
         now_s = self._clock.now_s()
         while self._events and self._events[0] <= now_s:
             heappop(self._events)
-        return self._events[0] if self._events else self._world.next_change_s(now_s)
+        if self._events:
+            return self._events[0]
+        return None if self._world.online_nodes(now_s) else self._world.next_change_s(now_s)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The answers to these messages that have arrived by now, each once, in the order of their arrival."""

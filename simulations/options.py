@@ -33,7 +33,11 @@ MethodName = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same reports. (demo: 0)")]
 Workers = Annotated[
-    int | None, typer.Option(help="Processes that simulate, one for each core by default; they never change a report.")
+    int | None,
+    typer.Option(
+        help="Processes that simulate, one for each core by default, and always so with --ray-address; they never "
+        "change a report."
+    ),
 ]
 Engine = Annotated[
     str | None,
@@ -42,7 +46,11 @@ Engine = Annotated[
     ),
 ]
 RayAddress = Annotated[
-    str | None, typer.Option(help="Of a Ray cluster that is running, with --engine ray. (default: one of this machine)")
+    str | None,
+    typer.Option(
+        help="Of a Ray cluster that is running, with --engine ray; all its machines see the same code, data and --out "
+        "at the same paths. (default: one of this machine)"
+    ),
 ]
 Resume = Annotated[
     bool, typer.Option("--resume/--fresh", help="Go on with the same run where it was cut short, or begin anew.")

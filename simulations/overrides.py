@@ -23,8 +23,8 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
             raise ConfigurationError(f"override {pair!r} is not of the form key=value, as `steps=20`")
         try:
             parsed[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigurationError(f"override {pair!r}: the value is not YAML") from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: that of a wrong date
+            raise ConfigurationError(f"override {pair[:80]!r}: the value is not YAML") from error
     return parsed
 
 
@@ -61,11 +61,21 @@ def _check_path(model: type[BaseModel], path: str) -> None:
         kind = inner
 
 
+def _section_in(settings: dict[str, Any], section: str, path: str) -> dict[str, Any]:
+    """A section of `settings` as a copy of its own, which takes its place; empty where there is none yet."""
+    held = settings.get(section)
+    if not isinstance(held, Mapping | None):
+        raise ConfigurationError(f"{section} is {held!r} and no section, so {path} cannot be set in it")
+    settings[section] = dict(held or {})
+    inner: dict[str, Any] = settings[section]
+    return inner
+
+
 def overlaid(model: type[BaseModel], raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """`raw` with the overrides on it, in their order; a key with dots changes one value and leaves its section.
 
     Raises:
-        ConfigurationError: a key with dots names nothing.
+        ConfigurationError: a key with dots names nothing, or what should be a section is one value.
     """
     settings = dict(raw)
     for path, value in overrides.items():
@@ -74,9 +84,7 @@ def overlaid(model: type[BaseModel], raw: Mapping[str, Any], overrides: Mapping[
             _check_path(model, path)
         inner = settings
         for section in sections:
-            held = inner.get(section)
-            inner[section] = dict(held) if isinstance(held, Mapping) else {}  # a copy: `raw` stays as it is
-            inner = inner[section]
+            inner = _section_in(inner, section, path)
         inner[key] = value
     return settings
 

@@ -19,7 +19,7 @@ from simulations.world.availability import presence
 from simulations.world.draws import Figure, factor
 from tinytrain_core.devices.profile import DeviceProfile, device_profile
 from tinytrain_core.fewshot.share import EVEN, UserShare
-from tinytrain_core.fewshot.sources import is_file
+from tinytrain_core.fewshot.sources import expanded_path, is_file
 from tinytrain_core.fewshot.users import check_users
 from tinytrain_core.seeds import Draw, generator
 
@@ -50,7 +50,7 @@ def device_classes(settings: FleetSettings) -> list[str]:
 
 def _data(settings: FleetSettings) -> str:
     """The data's name as a node in another folder understands it."""
-    return str(Path(settings.data).expanduser().resolve()) if is_file(settings.data) else settings.data
+    return str(expanded_path(settings.data).resolve()) if is_file(settings.data) else settings.data
 
 
 def _differences(settings: FleetSettings, number: int, profile: DeviceProfile) -> dict[str, Any]:

@@ -93,14 +93,13 @@ class _Actors:
         worker = self._asked.pop(reference, None)
         if worker is None:  # of an actor whose end was told with another reference
             return []
+        starting = reference in self._starting
+        self._starting.discard(reference)
         try:
             value = ray.get(reference)
         except ray.exceptions.RayError as error:
             return [*self._rest(worker), Ended(worker, type(error).__name__)]
-        if reference in self._starting:
-            self._starting.remove(reference)
-            return [Ready(worker)]
-        return [Answers(worker, *value)]
+        return [Ready(worker) if starting else Answers(worker, *value)]
 
     def _rest(self, worker: int) -> list[Event]:
         """What a dead actor had still answered."""

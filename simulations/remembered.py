@@ -55,11 +55,11 @@ class Remembered:
         self._stream.seek(0)
         at = 0
         for line in self._stream:
+            if not line.endswith(b"\n"):
+                break
             try:
                 self._at[bytes.fromhex(json.loads(line)[0])] = at
             except (ValueError, LookupError, TypeError):
-                break
-            if not line.endswith(b"\n"):
                 break
             at += len(line)
         self._stream.truncate(at)

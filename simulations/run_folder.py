@@ -27,10 +27,10 @@ __all__ = ["FLEET_FILE", "SIMULATION_FILE", "prepare", "read_run", "set_up", "wr
 
 COMPUTED_FILE = "computed.jsonl"  # what a run that was cut short had computed
 LOGS = "logs"  # what its workers said
-WRITTEN = (FLEET_FILE, REPORTS_FILE, RUN_FILE, NODES_FILE, VISITS_FILE, SIMULATION_FILE, NODES, LOGS)
+WRITTEN = (REPORTS_FILE, RUN_FILE, NODES_FILE, VISITS_FILE, SIMULATION_FILE, NODES, LOGS)
 RESUMED = (COMPUTED_FILE, STORES)  # what the same run goes on with
 WITHOUT_EFFECT = {"engine", "workers", "ray_address"}  # settings that change no result
-PRODUCTS = (*WRITTEN, *RESUMED, HTML_FILE, CSV_FILE, PARQUET_FILE)
+PRODUCTS = (*RESUMED, *WRITTEN, HTML_FILE, CSV_FILE, PARQUET_FILE)  # FLEET_FILE is replaced, once they are gone
 
 
 def _remove(path: Path) -> None:
@@ -74,8 +74,9 @@ def prepare(out: Path, settings: FleetSettings, command: str, spec: BackboneSpec
             found = f"{len(held)} other files or folders ({', '.join(held[:3])})"
             raise ConfigurationError(f"{out} holds {found} and no {FLEET_FILE}; give another --out")
         kept = RESUMED if resume and COMPUTED_FILE in held and _same(out, content) else ()
-        for name in set(PRODUCTS) - set(kept):
-            _remove(out / name)
+        for name in PRODUCTS:
+            if name not in kept:
+                _remove(out / name)
         (out / FLEET_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot prepare {out}: {error.strerror}") from error

@@ -51,7 +51,7 @@ class Reply(NamedTuple):
     Attributes:
         records: None where `error` is one of Flower's codes.
         size_bytes: of the records.
-        state: what the app keeps; None is nothing.
+        state: what the app keeps; None where it did not come to an end, which leaves what it kept before.
     """
 
     records: Plain | None
@@ -104,7 +104,7 @@ def serve(argument: Any, shared: Shared) -> Any:
     reply = _app(request.app)(message, context)
     if not isinstance(reply, Message):
         raise FleetError(f"the app {request.app} returned {type(reply).__name__}, not a message")
-    state = to_plain(context.state) if context.state else None
+    state = to_plain(context.state)
     if not reply.has_content():
         return tuple(Reply(None, reply.error.code, 0, state))
     return tuple(Reply(to_plain(reply.content), 0, count_bytes(reply.content), state))

@@ -22,6 +22,7 @@ from tinytrain_core.selection.methods import checked_spec
 from tinytrain_core.wire import MAX_DEVICES_PER_NODE, METHOD_PATTERN
 
 MAX_DEVICES = 1_000_000
+MAX_WEIGHT = 1e9
 MAX_WORKERS = 256
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 DEADLINE_S = 86_400.0  # virtual: microcontrollers take hours
@@ -91,8 +92,11 @@ class FleetSettings(BaseModel):
     def _known_classes(cls, mix: dict[str, float]) -> dict[str, float]:
         for name, weight in mix.items():
             device_profile(name)
-            if weight < 0:
-                raise ConfigurationError(f"mix: the weight of {name} is {weight:g}; weights are 0 or more")
+            if not 0 <= weight <= MAX_WEIGHT:
+                raise ConfigurationError(
+                    f"mix: the weight of {name} is {weight:g}; weights are from 0 to {MAX_WEIGHT:g}, and only their "
+                    "ratios count"
+                )
         if not sum(mix.values()):
             raise ConfigurationError("mix: all weights are 0; give at least one device class a weight above 0")
         return mix

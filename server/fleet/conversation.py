@@ -67,8 +67,6 @@ class Talk:
         if present and not self.present:
             self.sync_s = now_s
         self.present = present
-        if self.sent is not None and now_s > self.sent.until_s:
-            self.lost(now_s)
 
     def lost(self, now_s: float) -> None:
         """The message was lost on its way there or back, and with it what was known of its backbone."""

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
+from math import inf
 from typing import NamedTuple
 
 from server.fleet.conversation import LOST_PAUSE_S, SYNC_PERIOD_S, Due, Sent, Talk
@@ -11,6 +12,7 @@ from server.fleet.link import Link, Records
 from server.fleet.nodes import Node
 from server.fleet.rollout.state import FORWARD, RolloutState
 from server.fleet.supply import UNUSABLE, Supply
+from server.releases.signing import SignedRelease
 from tinytrain_core.orders import QUERY_SYNC, TRAIN_ORDER, OrderRequest, SyncRequest
 
 ANSWER_S = 120.0  # a message may take so much longer than it is held
@@ -50,6 +52,10 @@ class Courier:
         self._link, self._supply, self._hold_s = link, supply, hold_s
         self._ids: dict[str, int] = {}
         self._names: dict[int, str] = {}
+        self._found: frozenset[int] = frozenset()  # those that could be reached last, the fleet's and others
+        self._online: set[str] = set()
+        self._supplied: tuple[Times, SignedRelease] | None = None
+        self._lost_s = inf  # no message is believed lost before
         self.talks: dict[str, Talk] = {}
 
     def know(self, nodes: Iterable[Node]) -> None:
@@ -57,14 +63,32 @@ class Courier:
         self._ids = {node.name: node.node_id for node in nodes if node.node_id is not None}
         self._names = {number: name for name, number in self._ids.items()}
         self.talks = {name: self.talks.get(name) or Talk() for name in self._ids}
+        self._found = frozenset(self._ids[name] for name, talk in self.talks.items() if talk.present)
+        self._online = {self._names[number] for number in self._found}
 
     def online(self, steady_s: float) -> set[str]:
         """The names of the fleet's nodes that can be reached."""
-        found = set(self._link.online())
-        online = {name for name, number in self._ids.items() if number in found}
-        for name, talk in self.talks.items():
-            talk.appears(name in online, steady_s)
-        return online
+        found = frozenset(self._link.online())
+        if changed := found ^ self._found:
+            self._appear(changed, found, steady_s)
+        if steady_s > self._lost_s:
+            self._give_up(steady_s)
+        return self._online
+
+    def _appear(self, changed: Iterable[int], found: frozenset[int], steady_s: float) -> None:
+        """Some came, and some went."""
+        for number in changed:
+            if (name := self._names.get(number)) is not None:
+                self.talks[name].appears(number in found, steady_s)
+        self._found = found
+        self._online = {name for name, number in self._ids.items() if number in found}
+
+    def _give_up(self, steady_s: float) -> None:
+        """What the link has not told of for too long is lost."""
+        for talk in self.talks.values():
+            if talk.sent is not None and steady_s > talk.sent.until_s:
+                talk.lost(steady_s)
+        self._lost_s = min((talk.sent.until_s for talk in self.talks.values() if talk.sent is not None), default=inf)
 
     def replies(self) -> list[Reply]:
         """What has come back; what nobody waits for is left out."""
@@ -103,7 +127,7 @@ class Courier:
     def _order(self, name: str, rollout: RolloutState, times: Times, stored: list[int]) -> None:
         """The order; before it the question whether the node holds the weights, where that is not known."""
         node, talk = rollout.nodes[name], self.talks[name]
-        release = self._supply.release(rollout, times.now_s)
+        release = self._release(rollout, times)
         digest = release.manifest.digest
         if digest not in talk.holds:
             self._ask(name, digest, 0.0, times, stored)
@@ -121,6 +145,12 @@ class Courier:
         )
         self._dispatch(name, request, None if talk.holds[digest] else self._supply.file(digest), times)
 
+    def _release(self, rollout: RolloutState, times: Times) -> SignedRelease:
+        """What is sent now, read once in a pass."""
+        if self._supplied is None or self._supplied[0] is not times:
+            self._supplied = times, self._supply.release(rollout, times.now_s)
+        return self._supplied[1]
+
     def _ask(self, name: str, digest: str, hold_s: float, times: Times, stored: list[int]) -> None:
         self._dispatch(name, SyncRequest(digest=digest, acknowledged=stored, hold_s=hold_s), None, times)
 
@@ -135,6 +165,7 @@ class Courier:
         attempt = request.attempt if isinstance(request, OrderRequest) else 0
         talk.sync_s = now_s + SYNC_PERIOD_S
         talk.sent = Sent(now_s, now_s + ttl_s + LINK_GRACE_S, attempt, request.digest, tuple(request.acknowledged))
+        self._lost_s = min(self._lost_s, talk.sent.until_s)
 
 
 def _digest(rollout: RolloutState | None) -> str:

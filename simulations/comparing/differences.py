@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from simulations.comparing.compared import Compared
 from simulations.comparing.settings import why_unpaired
 from simulations.reporting.summary import WHOLE_FLEET, class_title
-from simulations.results.inference import holm, independent, signed_rank_p
+from simulations.results.inference import DIGITS, holm, independent, signed_rank_p
 from tinytrain_core.report import PersonalisationReport
 from tinytrain_core.statistics import Paired, paired
 
 Quantity = Callable[[PersonalisationReport], float]
 QUANTITIES: dict[str, Quantity] = {
     "accuracy after": lambda report: report.accuracy_after,
-    "gain": lambda report: report.accuracy_after - report.accuracy_before,
+    "gain": lambda report: round(report.accuracy_after - report.accuracy_before, DIGITS),
 }
 BY_CLASS = "accuracy after"
 

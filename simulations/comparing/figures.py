@@ -26,6 +26,11 @@ QUANTITIES: dict[str, tuple[Pick, Callable[[Mean | None], str], str]] = {
 }
 
 
+def _literal(name: str) -> str:
+    """A name as it is, where dollars would begin a formula."""
+    return name.replace("$", r"\$")
+
+
 def rows_by_class(compared: Sequence[Compared]) -> dict[str, list[ClassRow | None]]:
     """Each class's row of each run, the whole fleet first; None where a run has no device of the class."""
     by_run = [{row.profile: row for row in one.account.summary.rows} for one in compared]
@@ -59,7 +64,7 @@ def dots_figure(compared: Sequence[Compared], quantity: str) -> str:
             if mean is not None:
                 _dot(axes, top + PITCH * (run + 0.5), mean, class_colour(run), text(mean))
     places = [top + PITCH * (run + 0.5) for top in tops for run in range(len(compared))]
-    axes.set_yticks(places, [one.name for _ in by_class for one in compared])
+    axes.set_yticks(places, [_literal(one.name) for _ in by_class for one in compared])
     axes.tick_params(axis="y", pad=8)
     if quantity == "gain":
         axes.axvline(0, color=MUTED, linewidth=1)
@@ -94,10 +99,13 @@ def gains_figure(compared: Sequence[Compared]) -> str:
         if gains is None:
             continue
         shares = [100 * (point + 1) / len(gains.curve) for point in range(len(gains.curve))]
-        axes.step(gains.curve, shares, where="post", color=class_colour(position), linewidth=2, label=one.name)
+        axes.step(
+            gains.curve, shares, where="post", color=class_colour(position), linewidth=2, label=_literal(one.name)
+        )
     axes.axvline(0, color=MUTED, linewidth=1)
     axes.set_ylim(0, 102)
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
     _finish(axes, "both", "gain, points of accuracy: so many per cent of the devices gain at most that")
-    figure.legend(loc="upper left", frameon=False, labelcolor=INK, fontsize=FONT_SIZE - 1, borderpad=0)
+    if axes.lines[1:]:  # beside the line at 0
+        figure.legend(loc="upper left", frameon=False, labelcolor=INK, fontsize=FONT_SIZE - 1, borderpad=0)
     return to_svg(figure, "gains", "How the gains of each run's devices are distributed")

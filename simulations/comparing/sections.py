@@ -9,10 +9,10 @@ from simulations.comparing.settings import differing_settings, value_text, why_u
 from simulations.reporting import units
 from simulations.reporting.account import Account
 from simulations.reporting.sections import Page, Section
-from simulations.reporting.summary import WHOLE_FLEET, ClassRow, class_title
+from simulations.reporting.summary import UNKNOWN_PROFILE, WHOLE_FLEET, ClassRow, class_title
 from simulations.results.happened import Happened
 from simulations.studies.text import p_text
-from tinytrain_core.devices.profile import profile_by_number
+from tinytrain_core.devices.profile import catalogue
 
 ACCURACY_COLUMNS = (
     "reports",
@@ -40,7 +40,7 @@ ACCURACY_NOTE = (
 )
 COST_NOTE = (
     "Time: virtual, from the sending of a request to the arrival of its report. Energy: of computing, for each device "
-    "and round that computed, and of all together. Down and up: bytes over the air of all devices in all rounds."
+    "that computed, its rounds together, and of all. Down and up: bytes over the air of all devices in all rounds."
 )
 PAIRED_NOTE = (
     "Of {} the devices are the same, with the same images: differences are paired, device by device; p is the paired "
@@ -100,10 +100,8 @@ Pairs = tuple[ClassRow | None, Happened | None]
 def _classes(account: Account) -> dict[int, Pairs]:
     """Both kinds of figures of each class, by its number; a class may be in one of them alone."""
     reported = {row.profile: row for row in account.summary.rows}
-    names = {row.name: row for row in account.classes}
-    numbers = {number: profile_by_number(number) for number in range(100)}
-    there = {number: names.get(profile.name) for number, profile in numbers.items() if profile}
-    known = sorted(reported.keys() | {number for number, row in there.items() if row})
+    there = {catalogue()[row.name].number if row.name else UNKNOWN_PROFILE: row for row in account.classes}
+    known = sorted(reported.keys() | there.keys())
     return {number: (reported.get(number), there.get(number)) for number in known}
 
 

@@ -49,7 +49,8 @@ Stable = Annotated[
     str | None,
     typer.Option(
         help="The backbone that all nodes use already, as release 1, and go back to. By default they use none yet: "
-        "release 1 has the same weights as the release, and who goes back goes back to these."
+        "release 1 has the same weights as the release, and who goes back goes back to these. With it max_drop is "
+        "judged: each device that is ordered also computes what it gave before."
     ),
 ]
 PassS = Annotated[

@@ -6,13 +6,15 @@ answers as soon as there is news, as a real one does. What the questions that ar
 counted; nothing else changes, as none of their answers would say anything new.
 """
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterable, Iterator
 from math import inf
 
 from server.fleet.config import FleetConfig
 from server.fleet.controller import Controller
 from server.fleet.conversation import Talk
-from server.fleet.courier import Courier, Times, ToAcknowledge
+from server.fleet.courier import Courier, Reply, Times, ToAcknowledge
+from server.fleet.nodes import Node
 from server.fleet.rollout.state import Progress, RolloutState, Step
 from server.fleet.supply import Supply
 from server.releases.registry import Registry
@@ -21,7 +23,6 @@ from simulations.rehearsal.link import SimulatedLink
 from tinytrain_core.orders import MAX_HOLD_S
 
 _ORDERED, _WAITING = Step.ORDERED, Step.WAITING  # Enum's own look-up is slow, and there are many nodes
-_OPEN = (_ORDERED, _WAITING)
 
 
 class QuietCourier(Courier):
@@ -31,21 +32,52 @@ class QuietCourier(Courier):
         super().__init__(link, supply, hold_s)
         self._nodes = link
         self._rollout: RolloutState | None = None
+        self._awake: dict[str, Talk] = {}  # all in which there may be something to say; an answer wakes the others
+
+    def know(self, nodes: Iterable[Node]) -> None:
+        super().know(nodes)
+        self._awake = dict(self.talks)
+
+    def replies(self) -> list[Reply]:
+        found = super().replies()
+        self._awake |= {reply.name: self.talks[reply.name] for reply in found}
+        return found
+
+    def _appear(self, changed: Iterable[int], found: frozenset[int], steady_s: float) -> None:
+        super()._appear(changed, found, steady_s)
+        names = (name for number in sorted(changed) if (name := self._names.get(number)) is not None)
+        self._awake |= {name: self.talks[name] for name in names}
+
+    def _give_up(self, steady_s: float) -> None:
+        super()._give_up(steady_s)
+        self._awake = dict(self.talks)
 
     def send(self, rollout: RolloutState | None, times: Times, to_acknowledge: ToAcknowledge) -> None:
         """As a courier sends, once it is known who has nothing to say."""
+        self._awake |= self._ordered_anew(rollout)
         self._rollout = rollout
-        everybody, self.talks = self.talks, dict(self._lively())
+        self._awake = dict(self._lively())
+        everybody, self.talks = self.talks, self._awake
         try:
             super().send(rollout, times, to_acknowledge)
         finally:
             self.talks = everybody
 
+    def _ordered_anew(self, rollout: RolloutState | None) -> dict[str, Talk]:
+        """The conversations with those whose order has changed since the last pass."""
+        old, new = (state.nodes if state else {} for state in (self._rollout, rollout))
+        if new is old:
+            return {}
+        ordered = (name for name, node in new.items() if node.step is _ORDERED and old.get(name) is not node)
+        return {name: self.talks[name] for name in ordered if name in self.talks}
+
     def _lively(self) -> Iterator[tuple[str, Talk]]:
         """The conversations in which there may be something to say; nothing is due to the others."""
         nodes = self.rollout.nodes
-        for name, talk in self.talks.items():
-            if talk.sync_s != inf and (talk.present or talk.sent is None) and not self._nodes.busy(self._ids[name]):
+        for name, talk in self._awake.items():
+            if talk.sent is not None:
+                continue
+            if talk.sync_s != inf and not self._nodes.busy(self._ids[name]):
                 talk.sync_s = inf
             if talk.sync_s != inf or talk.busy or ((node := nodes.get(name)) is not None and node.step is _ORDERED):
                 yield name, talk
@@ -59,7 +91,7 @@ class QuietCourier(Courier):
     def next_s(self, steady_s: float) -> float:
         """When there is next something to send, by the clock that never jumps; infinite where there is nothing."""
         found = inf
-        for name, talk in self.talks.items():
+        for name, talk in self._awake.items():
             if not talk.present or talk.sent is not None:
                 continue
             if talk.busy or self._has_order(name):
@@ -95,10 +127,8 @@ class QuietCourier(Courier):
 
 
 def _of_node(node: Progress, state: RolloutState) -> tuple[float, ...]:
-    """When time changes where a node stands."""
-    if node.step is _ORDERED:
-        return (node.deadline_s,)
-    if node.step is not _WAITING or not state.orders(node):
+    """When time changes where a node stands that waits."""
+    if not state.orders(node):
         return ()
     gone_s = node.not_before_s + state.spec.deadline_of(node.stage) if node.tries else inf
     return (node.not_before_s, gone_s)
@@ -110,7 +140,9 @@ def next_of_rollout(state: RolloutState, now_s: float) -> float:
     if state.ripe_s is not None:
         times.append(state.ripe_s + state.spec.stages[state.stage].soak_s)
     for node in state.nodes.values():
-        if node.step in _OPEN:
+        if node.step is _ORDERED:
+            times.append(node.deadline_s)
+        elif node.step is _WAITING and (node.tries or node.not_before_s > now_s):
             times.extend(_of_node(node, state))
     return min((at_s for at_s in times if at_s > now_s), default=inf)
 
@@ -124,6 +156,11 @@ class RehearsedController(Controller):
         self._quiet = QuietCourier(link, self._supply, config.hold_s)
         self._courier = self._quiet
         self._database.connection.execute("PRAGMA synchronous = OFF")
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """To its database; nobody else writes there."""
+        return self._database.connection
 
     @property
     def rollout(self) -> RolloutState:

@@ -6,17 +6,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from simulations.rehearsal.stages import PASSED, STOPPED, StageResult
-from simulations.rehearsal.times import DAY_S, HOUR_S
+from simulations.rehearsal.times import DAY_S, HOUR_S, MINUTE_S
 from simulations.reporting.svg import ACCENT, FONT_SIZE, GRID, INK, MUTED, WORSE, new_axes, to_svg
 
 WIDTH, HEIGHT = 720.0, 280.0
-LONG_S = 3 * DAY_S  # beyond it the axis counts days
+SHORT_S, LONG_S = 2 * HOUR_S, 3 * DAY_S  # below the one the axis counts minutes, beyond the other days
 MOST_POINTS = 1_000
 MARKS = {PASSED: ("D", INK), STOPPED: ("X", WORSE)}
 LANE = 0.11  # of the curve's height, for each stage's bar and its name
 
 
 def _unit(ended_s: float) -> tuple[float, str]:
+    if ended_s < SHORT_S:
+        return MINUTE_S, "minutes"
     return (DAY_S, "days") if ended_s > LONG_S else (HOUR_S, "hours")
 
 

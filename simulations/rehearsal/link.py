@@ -17,7 +17,9 @@ from server.fleet.link import Records
 from simulations.clock import VirtualClock
 from simulations.rehearsal.account import Account
 from simulations.rehearsal.computing import Computing
+from simulations.rehearsal.earlier import Earlier
 from simulations.rehearsal.events import Events
+from simulations.rehearsal.folder import node_name
 from simulations.rehearsal.messages import Door
 from simulations.rehearsal.node import SimulatedAgent, VirtualWork
 from simulations.rehearsal.world import RehearsedWorld
@@ -63,6 +65,7 @@ class SimulatedLink:
         self._arrived: list[tuple[float, int, Records | None]] = []
         self._present: tuple[float, frozenset[int]] = (0.0, frozenset())
         self.account = Account.of(len(nodes))
+        self.earlier: Earlier | None = None  # where it matters what was in use before
 
     def online(self) -> frozenset[int]:
         """The nodes that can be reached now."""
@@ -85,7 +88,7 @@ class SimulatedLink:
         self.account.nodes[node].messages += 1
         size = size_bytes(request.model_dump())
         if isinstance(request, OrderRequest):
-            self._computing.begin(self._nodes[node], request.request().model_copy(update={"digest": request.digest}))
+            self._foresee(node, request)
         down = size + len(backbone or b"")
         number = self._number(node, kind)
         visit = self._world.visit(node, kind, number, now_s, ttl_s, Fate.ANSWERS, down, 0, ())
@@ -96,6 +99,15 @@ class SimulatedLink:
         else:
             self._events.later(visit.arrived_s, partial(self._take, node, request, backbone, size, expires_s))
         return f"{node_id} {kind} {number}"
+
+    def _foresee(self, node: int, request: OrderRequest) -> None:
+        """Begin to compute what an order will be answered with, unless the node will drop out of it."""
+        door = self._doors.get(node)
+        if self._world.fate(node, TRAIN_ORDER, door.agent.state.next_position if door else 1) is Fate.DROPS_OUT:
+            return
+        self._computing.begin(self._nodes[node], request.request().model_copy(update={"digest": request.digest}))
+        if self.earlier is not None:
+            self.earlier.begin(self._nodes[node])
 
     def replies(self) -> list[tuple[int, Records | None]]:
         """What has come back by now."""
@@ -181,11 +193,10 @@ class SimulatedLink:
     def _work(self, node: int, job: Job) -> VirtualWork:
         """A worker begins: what it will have computed, and when the world lets it end."""
         now_s, agent = self._events.now_s, self._doors[node].agent
-        reports = self._computing.reports(job.node, job.request)
-        records = {report_record(place): report.model_dump() for place, report in enumerate(reports)}
-        works = self._world.works(node, records)
         order = agent.state.running()
         fate = self._world.fate(node, TRAIN_ORDER, order.position if order else 1)
+        records = {} if fate is Fate.DROPS_OUT else self._records(node, job)
+        works = self._world.works(node, records)
         visit = self._world.visit(node, WORK, self._number(node, WORK), now_s, LONGEST_S, fate, 0, 0, works)
         self.account.add(visit)
         told = [json.dumps({"report": record}).encode() for record in records.values()]
@@ -198,6 +209,13 @@ class SimulatedLink:
         return VirtualWork(
             now_s, visit.arrived_s, told, lambda: self._events.now_s, code, learnt, partial(self._cut, visit)
         )
+
+    def _records(self, node: int, job: Job) -> dict[str, dict[str, Any]]:
+        """What the devices will report; what they reported before is then known to the server."""
+        if self.earlier is not None:
+            self.earlier.write(node_name(node), job.node)
+        reports = self._computing.reports(job.node, job.request)
+        return {report_record(place): report.model_dump() for place, report in enumerate(reports)}
 
     def _cut(self, visit: Visit, left: float) -> None:
         """A work ends before its time: what it would have cost is not spent."""

@@ -87,6 +87,11 @@ class MemoryState(AgentState):
         MemoryState.__init__(self, self._seed, self._most)
         self.standing = standing
 
+    @property
+    def next_position(self) -> int:
+        """That of the order which is adopted next."""
+        return self._position + 1
+
     def running(self) -> Order | None:
         return next((order for order in reversed(self._orders) if not order.ended), None)
 

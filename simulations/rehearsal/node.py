@@ -18,7 +18,7 @@ from client.agent.state import Order
 from client.agent.work import Running, Starter
 from client.config import DeviceConfig, NodeConfig
 from simulations.rehearsal.memory import NOWHERE, MemoryState, MemoryStore
-from tinytrain_core.orders import NodeState
+from tinytrain_core.orders import NodeState, OrderRequest
 from tinytrain_core.release import Held, Manifest, Trust
 
 AGENT = AgentConfig(
@@ -114,9 +114,17 @@ class _Runner(OrderRunner):
 
 
 class _Acceptance(Acceptance):
-    def keep_in(self, store: MemoryStore) -> None:
-        """Hold backbones there instead of on a disk."""
-        self._store = store
+    def keep_in(self, store: MemoryStore, checked: dict[str, bytes]) -> None:
+        """Hold backbones there instead of on a disk; a file that is in `checked` is looked at no more."""
+        self._store, self._checked = store, checked
+
+    def _checked_file(self, request: OrderRequest, manifest: Manifest, backbone: bytes | None) -> bytes:
+        data = backbone if backbone is not None else self.held(manifest.digest)
+        known = data is not None and data is self._checked.get(manifest.digest)
+        if data is None or not known or request.request().digest != manifest.digest:
+            data = super()._checked_file(request, manifest, backbone)
+            self._checked[manifest.digest] = data
+        return data
 
 
 class SimulatedAgent(Agent):
@@ -125,6 +133,7 @@ class SimulatedAgent(Agent):
     Args:
         seed: names the ids of its reports.
         standing: what it holds when it begins, by the files of `held`.
+        checked: shared by agents: files that one of them has found to be whole, by digest.
     """
 
     def __init__(
@@ -136,6 +145,7 @@ class SimulatedAgent(Agent):
         config: AgentConfig = AGENT,
         standing: Standing | None = None,
         held: dict[str, bytes] | None = None,
+        checked: dict[str, bytes] | None = None,
     ) -> None:
         self.store = MemoryStore(NOWHERE, dict(held or {}))
         self.state = MemoryState(seed, config.outbox.max_reports)
@@ -143,7 +153,7 @@ class SimulatedAgent(Agent):
         self.runner = _Runner(config, node, self.state, start, _Rules())
         self.runner.store = self.store
         acceptance = _Acceptance(config, node, trust, self.state, self.runner)
-        acceptance.keep_in(self.store)
+        acceptance.keep_in(self.store, {} if checked is None else checked)
         self._config, self._node, self._state = config, node, self.state  # as in Agent, without what opens files
         self._runner, self._acceptance = self.runner, acceptance
         self._retry, self._warned_s = Retry(), 0.0

@@ -21,6 +21,7 @@ from simulations.clock import VirtualClock
 from simulations.executor import Executor
 from simulations.rehearsal.computing import Computing
 from simulations.rehearsal.controller import RehearsedController
+from simulations.rehearsal.earlier import Earlier
 from simulations.rehearsal.folder import RehearsedFleet, Releases, begin, make_fleet
 from simulations.rehearsal.link import SimulatedLink
 from simulations.rehearsal.node import SimulatedAgent, using
@@ -95,12 +96,14 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _agent(fleet: RehearsedFleet, partition: int, node: NodeConfig, start: Starter) -> SimulatedAgent:
-    seed = f"node {partition}"
+def _agent(
+    fleet: RehearsedFleet, checked: dict[str, bytes], partition: int, node: NodeConfig, start: Starter
+) -> SimulatedAgent:
+    make = partial(SimulatedAgent, node, fleet.trust, start, f"node {partition}", checked=checked)
     if fleet.in_use is None:
-        return SimulatedAgent(node, fleet.trust, start, seed)
+        return make()
     manifest, data = fleet.in_use
-    return SimulatedAgent(node, fleet.trust, start, seed, standing=using(manifest), held={manifest.digest: data})
+    return make(standing=using(manifest), held={manifest.digest: data})
 
 
 class _Drive:
@@ -168,14 +171,17 @@ def rehearse(
     clock = VirtualClock()
     began_s = clock.now_s()
     fleet = make_fleet(out, spec, releases, nodes, began_s)
-    begin(fleet, spec, began_s)
+    rollout = begin(fleet, spec, began_s)
     with _quiet(), Computing(executor, out, fresh) as computing:
         for version in fleet.registry.versions():
             digest = fleet.registry.release(version).manifest.digest
             computing.publish(digest, fleet.registry.file(digest))
-        link = SimulatedLink(nodes, world, clock, computing, partial(_agent, fleet), fleet.config.hold_s)
+        link = SimulatedLink(nodes, world, clock, computing, partial(_agent, fleet, {}), fleet.config.hold_s)
         controller = RehearsedController(fleet.config, link, clock, fleet.registry)
         with controller:
+            if fleet.in_use is not None and spec.gates.max_drop is not None:
+                manifest, request = fleet.in_use[0], spec.training.request(fleet.in_use[0].digest, rollout.number)
+                link.earlier = Earlier(computing, controller.connection, request, manifest.version, began_s)
             drive = _Drive(controller, link, clock, world)
             end = drive.run(pace, on_pass)
             rollout = controller.rollout

@@ -1,10 +1,11 @@
 """A rehearsal as tables for people: its stages, what gates said, every decision, and what remains."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from server.words import age
 from simulations.rehearsal.rehearse import End, Rehearsal
-from simulations.rehearsal.stages import NOT_BEGUN, Decided, StageResult
+from simulations.rehearsal.stages import NOT_BEGUN, STOPPED, Decided, StageResult
 from simulations.rehearsal.times import HOUR_S, day_text
 from simulations.reporting.sections import Section
 from simulations.reporting.units import NOTHING, bytes_text, gain_text, joules_text
@@ -24,8 +25,9 @@ COLUMNS = (
     *("gain, points", "bytes down", "bytes up", "energy"),
 )
 TIMES = (
-    "Times are virtual: a midnight is the start. Bytes are over the air and energy is that of computing, both of the "
-    "stage's nodes in the whole rehearsal. ± is half the 95 % interval of the mean gain."
+    "A stage takes whole nodes, a gateway with all of its devices. Times are virtual: a midnight is the start. Bytes "
+    "are over the air and energy is that of computing, both of the stage's nodes in the whole rehearsal. ± is half the "
+    "95 % interval of the mean gain. As on a real server no deadline passes while no node at all can be reached."
 )
 
 
@@ -33,7 +35,11 @@ def headline(rehearsal: Rehearsal) -> str:
     """What came of it in a sentence or two."""
     state, took_s = rehearsal.rollout, rehearsal.ended_s - rehearsal.began_s
     where = f"{day_text(took_s)}, {took_s / HOUR_S:.1f} virtual hours after it began"
-    reason = f" {state.reason}." if rehearsal.end in (End.ROLLED_BACK, End.HALTED, End.PAUSED) and state.reason else ""
+    reason = (
+        f" {state.reason[:1].upper()}{state.reason[1:]}."
+        if rehearsal.end in (End.ROLLED_BACK, End.HALTED, End.PAUSED) and state.reason
+        else ""
+    )
     return f"Rollout {state.spec.name}, release {state.version}: {rehearsal.end.value} on {where}. " + (
         f"{_ENDS[rehearsal.end]}{reason}"
     )
@@ -71,7 +77,23 @@ def _figure(value: object) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else f"{value}"
 
 
-def _gates(stages: Sequence[StageResult]) -> Section:
+def _advice(rehearsal: Rehearsal, stages: Sequence[StageResult]) -> list[str]:
+    """What to do where a gate could not judge."""
+    gates, found = rehearsal.rollout.spec.gates, []
+    if any(stage.result == STOPPED and stage.figures.get("counted", inf) < gates.min_reports for stage in stages):
+        found.append(
+            f"Gates need min_reports = {gates.min_reports} devices that have reported or failed. Where one is away a "
+            "small stage has fewer: give it more devices or a longer deadline_s, or say too_few: pass."
+        )
+    if gates.max_drop is not None and rehearsal.fleet.in_use is None:
+        found.append(
+            "max_drop was not judged: it compares with what devices have reported of the release before. Say --stable "
+            "with the backbone that they use now, and it is."
+        )
+    return found
+
+
+def _gates(rehearsal: Rehearsal, stages: Sequence[StageResult]) -> Section:
     rows = [
         (
             f"{stage.number}",
@@ -84,8 +106,12 @@ def _gates(stages: Sequence[StageResult]) -> Section:
         if stage.verdict
     ]
     columns = ("stage", "result", "what the gates said", "figures", "devices\njudged")
-    note = "As on a real server, accuracies of fewer devices than its minimum cohort (5) are not in these figures."
-    return Section("Gates", columns, rows, labels=4, notes=(note,))
+    cohort = rehearsal.rollout.cohort
+    note = (
+        "Figures are as the rollout's file has its bounds: 0.1 is 10 %, or 10 points. Accuracies of fewer than "
+        f"{cohort} devices, a real server's minimum cohort, are not in them."
+    )
+    return Section("Gates", columns, rows, labels=4, notes=(note, *_advice(rehearsal, stages)))
 
 
 def _decisions(decided: Sequence[Decided]) -> Section:
@@ -110,7 +136,7 @@ def sections(
 ) -> list[Section]:
     """The tables, those left out that would be empty."""
     causes = dict(sorted(rehearsal.link.account.causes.items()))
-    found = [_stages(stages, plots), _gates(stages), _decisions(decided)]
+    found = [_stages(stages, plots), _gates(rehearsal, stages), _decisions(decided)]
     if left:
         found.append(_counted("What remains", "nodes that owe reports", left, "nodes"))
     if causes:

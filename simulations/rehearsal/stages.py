@@ -139,14 +139,19 @@ def remaining(rehearsal: Rehearsal) -> dict[str, int]:
     found: dict[str, int] = {}
     for node in rehearsal.rollout.nodes.values():
         if node.owes and not (node.back_from and node.settled):
-            why = node.note or ("never ordered" if not node.attempt else "no answer yet")
-            key = f"{node.step.value}: {_kind(why)}"
+            key = f"{node.step.value}: {_kind(node.note or _silence(node, rehearsal.rollout))}"
             found[key] = found.get(key, 0) + 1
     return dict(sorted(found.items()))
 
 
+def _silence(node: Progress, state: RolloutState) -> str:
+    """Why nothing is known of a node, of which nothing else is said."""
+    if node.attempt:
+        return "no answer yet"
+    return "its stage did not begin" if node.stage > state.stage else "not ordered; it was away, or its turn not come"
+
+
 def _kind(note: str) -> str:
     """A note without what tells one node from another: only the first device's reason."""
-    first = note.partition(";")[0]
-    before, device, after = first.partition("device ")
-    return before + after.partition(": ")[2] if device and ": " in after else first
+    before, device, after = note.partition("device ")
+    return before + after.partition(": ")[2].partition(";")[0] if device and ": " in after else note

@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from simulations.reporting.summary import Summary, latest, summarise
+from simulations.reporting.summary import Summary, summarise
 from simulations.reporting.units import (
     bytes_text,
     count_text,
+    counted,
     gain_text,
     interval_text,
     joules_text,
@@ -27,7 +28,7 @@ class Account:
         summary: of the reports, as the server has them.
         whole, classes: what happened, to all devices and to each class; None and empty where the run does not say.
         duration_s: virtual, of the whole run. energy_j, down_bytes, up_bytes, messages: of all nodes in all rounds.
-        honest: the summary without the nodes that were simulated as lying; None where there are none.
+        honest: the summary of the reports that are surely no lies; None where no node was simulated as lying.
         liars: so many nodes lie.
     """
 
@@ -51,7 +52,7 @@ class Account:
 def _honest(accounts: Accounts) -> Summary | None:
     if not accounts.liars:
         return None
-    return summarise(report for report in latest(accounts.reports) if not accounts.lies(report.device))
+    return summarise(accounts.honest_reports)
 
 
 def account_of(accounts: Accounts) -> Account:
@@ -88,9 +89,9 @@ def lines(account: Account) -> list[str]:
     if account.whole:
         said += _journey_lines(account, account.whole)
     if account.honest:
-        fleet = account.honest.fleet
+        fleet, lie = account.honest.fleet, "lies" if account.liars == 1 else "lie"
         said.append(
-            f"without {account.liars} nodes that lie: gain {gain_text(fleet.gain)} points, worst tenth "
+            f"without {counted(account.liars, 'node')} that {lie}: gain {gain_text(fleet.gain)} points, worst tenth "
             f"{points_text(fleet.worst_decile)}, harmed {percent_text(fleet.worse_share, 1)}"
         )
     return said
@@ -98,7 +99,10 @@ def lines(account: Account) -> list[str]:
 
 def _journey_lines(account: Account, whole: Happened) -> list[str]:
     time = whole.time_s
-    done = f"; half were done in {seconds_text(time.median)}, 90 % in {seconds_text(time.ninth)}" if time else ""
+    done = ""
+    if time:
+        by = f"{seconds_text(time.median)}, 90 % in {seconds_text(time.ninth)}"
+        done = f"; half of those that reported were done in {by}"
     return [
         f"virtual time: {seconds_text(account.duration_s)}{done}",
         f"energy of computing: {joules_text(account.energy_j)}; over the air: {bytes_text(account.down_bytes or 0)} "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from simulations.reporting import units
 from simulations.reporting.account import Account
 from simulations.reporting.happened_figures import Palette, cause_text, causes_figure, time_figure
-from simulations.reporting.summary import WHOLE_FLEET, ClassRow, Summary, class_title
+from simulations.reporting.summary import UNKNOWN_PROFILE, WHOLE_FLEET, ClassRow, Summary, class_title
 from simulations.reporting.svg import CLASS_COLOURS
 from simulations.results.happened import Happened, Spread
 from tinytrain_core.devices.profile import catalogue
@@ -59,7 +59,7 @@ def palette(summary: Summary, classes: Sequence[Happened]) -> Palette:
 
 
 def _number(name: str) -> int:
-    return catalogue()[name].number if name else 0
+    return catalogue()[name].number if name else UNKNOWN_PROFILE
 
 
 def _title(row: Happened) -> str:

@@ -44,12 +44,14 @@ class RunFacts:
     """What a page says beside the figures; all of it text for people.
 
     Attributes:
-        title: of the page. command: that made the run.
+        title: of the page. lead: what the devices did. left: what left them. command: that made the run.
         settings, provenance: rows of the two tables at its end.
-        missing: cause -> nodes that gave no reply.
+        missing: cause -> nodes that were asked in the last round and gave no reply.
     """
 
     title: str
+    lead: str
+    left: str
     command: str
     settings: dict[str, Any]
     provenance: dict[str, Any]
@@ -84,7 +86,8 @@ def _tiles(account: Account, reports: Sequence[PersonalisationReport]) -> list[T
     sentence, tone = verdict(fleet)
     done = fleet.devices - fleet.failed
     asked = max(account.devices, fleet.devices)
-    classes = f"of {len(summary.rows)} classes gave a result" + (f"; {fleet.failed} failed" if fleet.failed else "")
+    classes = f"of {units.counted(len(summary.rows), 'class', 'classes')} gave a result"
+    classes += f"; {fleet.failed} failed" if fleet.failed else ""
     before_after = f"{units.accuracy_text(fleet.before)} % before, {units.accuracy_text(fleet.after)} % after"
     over = f"{fleet.over_budget} of {done} devices above their budget"
     return [

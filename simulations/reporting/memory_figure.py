@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from simulations.reporting.bands import CLASS_BAND, HEADER, NARROW, grid, header, of_class
 from simulations.reporting.crowds import MANY, budget_band, memory_hills
-from simulations.reporting.summary import Summary, evaluated, latest
+from simulations.reporting.summary import ClassRow, Summary, evaluated, latest
 from simulations.reporting.svg import PAPER, WORSE, class_colour, new_axes, to_svg
 from simulations.reporting.units import bytes_text, percent_text
 from tinytrain_core.report import Outcome, PersonalisationReport
@@ -37,6 +37,13 @@ def _memory_band(axes: Axes, top: float, members: Sequence[PersonalisationReport
             axes.plot([report.live_memory_bytes], [y], "o", ms=5.5, color=WORSE if over else colour, mew=0)
 
 
+def _use_text(row: ClassRow) -> str:
+    budget = bytes_text(row.memory_budget_bytes)
+    if row.memory_share is not None:
+        return f"at most {percent_text(row.memory_share)} of {budget}"
+    return f"no update fits {budget}" if row.cannot_afford else f"nobody trained; {budget}"
+
+
 def memory_figure(summary: Summary, reports: Sequence[PersonalisationReport]) -> str:
     """Live memory of each device (dots), or its histogram, against the budget (bar that ends in a line), log scale."""
     done = [report for report in evaluated(latest(reports)) if report.memory_budget_bytes]
@@ -49,9 +56,7 @@ def memory_figure(summary: Summary, reports: Sequence[PersonalisationReport]) ->
     axes.set_xlim(left, right)
     for position, row in enumerate(rows):
         top = position * (HEADER + CLASS_BAND)
-        budget = bytes_text(row.memory_budget_bytes)
-        used = f"at most {percent_text(row.memory_share)} of" if row.memory_share is not None else "no update fits"
-        header(axes, top + HEADER * 0.55, row.title, f"{used} {budget}")
+        header(axes, top + HEADER * 0.55, row.title, _use_text(row))
         colour, members = class_colour(summary.rows.index(row)), of_class(row, done)
         if len(done) > MANY:
             budget_band(axes, top + HEADER, CLASS_BAND, members, colour)

@@ -19,6 +19,7 @@ from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.statistics import WORST_SHARE, Mean, quantile, share_below, worst_decile
 
 UNKNOWN_CLASS = "unknown class"
+UNKNOWN_PROFILE = 0
 WHOLE_FLEET = "whole fleet"
 WORST = 1 / WORST_SHARE
 
@@ -62,6 +63,11 @@ class ClassRow:
     backward_share: float | None
     estimated_s: float | None
     estimated_j: float | None
+
+    @property
+    def cannot_afford(self) -> int:
+        """Devices that no update fits."""
+        return self.outcomes.get(Outcome.CANNOT_AFFORD.name.lower(), 0)
 
 
 @dataclass(frozen=True)

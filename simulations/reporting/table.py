@@ -39,11 +39,19 @@ NOTE = (
 )
 
 
+def _memory(row: ClassRow) -> str:
+    """Live memory of a budget; that none fits, only where that is why nobody trained."""
+    fleet = row.title == WHOLE_FLEET  # whose unequal devices have no common budget
+    if row.memory_share is not None:
+        share = percent_text(row.memory_share)
+        return f"at most {share}" if fleet else f"{share} of {bytes_text(row.memory_budget_bytes)}"
+    if not row.cannot_afford:
+        return NOTHING
+    return "none fits" if fleet else f"none fits {bytes_text(row.memory_budget_bytes)}"
+
+
 def cells(row: ClassRow) -> tuple[str, ...]:
     """A row as text: the device class, then the accuracy and the cost columns."""
-    memory = f"{percent_text(row.memory_share)} of {bytes_text(row.memory_budget_bytes)}"
-    if row.title == WHOLE_FLEET:
-        memory = f"at most {percent_text(row.memory_share)}"  # unequal devices have no common budget
     return (
         row.title,
         f"{row.devices - row.failed} of {row.devices}" if row.failed else f"{row.devices}",
@@ -53,7 +61,7 @@ def cells(row: ClassRow) -> tuple[str, ...]:
         percent_text(row.worse_share),
         points_text(row.worst_decile),
         count_text(row.updated_weights.mean) if row.updated_weights else NOTHING,
-        memory if row.memory_share is not None else f"none fits {bytes_text(row.memory_budget_bytes)}",
+        _memory(row),
         percent_text(row.backward_share, 1),
         seconds_text(row.estimated_s),
         joules_text(row.estimated_j),

@@ -5,6 +5,7 @@ from tinytrain_core.statistics import Mean
 NOTHING = "–"
 KIBI = 1024
 KILO = 1000
+MORE_DIGITS = 3
 
 
 def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
@@ -18,6 +19,11 @@ def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
 def bytes_text(value: float) -> str:
     """Bytes in powers of 1024."""
     return _scaled(value, KIBI, ("B", "KiB", "MiB", "GiB"))
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A count and its noun, whose plural is with an s unless `many` says it."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def count_text(value: float) -> str:
@@ -42,11 +48,13 @@ def joules_text(value: float | None) -> str:
 
 
 def percent_text(share: float | None, digits: int = 0) -> str:
-    """A share as per cent; with one more digit where rounding would make it whole."""
+    """A share as per cent; with up to `MORE_DIGITS` more where rounding would make it none or the whole."""
     if share is None:
         return NOTHING
-    nearly = share != 1 and round(100 * share, digits) == 100
-    return f"{100 * share:.{digits + nearly}f} %"
+    most = digits + MORE_DIGITS
+    while share not in (0, 1) and round(100 * share, digits) in (0, 100) and digits < most:
+        digits += 1
+    return f"{100 * share:.{digits}f} %"
 
 
 def figure_text(value: float) -> str:

@@ -53,7 +53,8 @@ class Happened:
     Attributes:
         name: of the class in the catalogue; empty for all, and for one that it does not have.
         devices: so many, by number. tries: a device in a round is one; `results` of them have a result.
-        time_s: from request to report. energy_j: of those that computed; `total_j` of all together.
+        time_s: from request to report.
+        energy_j: of each device that computed, all its rounds together, so that each is one sample; `total_j` of all.
         down_bytes, up_bytes: of all together; None where they are not known.
         memory, macs: use over budget of the devices that trained, memory live and MACs of a backward pass.
         causes: why there is no result -> tries.
@@ -98,7 +99,7 @@ class _Tally:
     tries: int = 0
     results: int = 0
     times: list[float] = field(default_factory=list)
-    energies: list[float] = field(default_factory=list)
+    energies: dict[int, float] = field(default_factory=dict)
     down: list[int] = field(default_factory=list)
     up: list[int] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
@@ -112,9 +113,10 @@ class _Tally:
         self.results += not row.cause
         if row.cause:
             self.causes[row.cause] += 1
-        for values, value in ((self.times, row.time_s), (self.energies, row.energy_j)):
-            if value is not None:
-                values.append(value)
+        if row.time_s is not None:
+            self.times.append(row.time_s)
+        if row.energy_j is not None:
+            self.energies[row.device] = self.energies.get(row.device, 0.0) + row.energy_j
         for sizes, size in ((self.down, row.down_bytes), (self.up, row.up_bytes)):
             if size is not None:
                 sizes.append(size)
@@ -129,8 +131,8 @@ class _Tally:
             self.tries,
             self.results,
             Spread.of(self.times),
-            Mean.of(self.energies) if self.energies else None,
-            sum(self.energies),
+            Mean.of(list(self.energies.values())) if self.energies else None,
+            sum(self.energies.values()),
             sum(self.down) if self.down else None,
             sum(self.up) if self.up else None,
             Spread.of(self.memory),

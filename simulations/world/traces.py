@@ -29,6 +29,7 @@ class Trace:
         merged = np.array(_merged(stays), np.int64)
         self._nodes, self._start_s, self._end_s = merged.T
         self.patterns = int(self._nodes[-1]) + 1
+        self._changes_s: dict[int, list[int]] = {}
         self._first = np.searchsorted(self._nodes, np.arange(self.patterns + 1))
         self.changes_s: list[int] = np.union1d(self._start_s, self._end_s).tolist()
 
@@ -46,9 +47,10 @@ class Trace:
 
     def changes_of_s(self, pattern: int) -> list[int]:
         """When a node of this pattern may come or go, sorted."""
-        part = slice(self._first[pattern], self._first[pattern + 1])
-        changes_s: list[int] = np.union1d(self._start_s[part], self._end_s[part]).tolist()
-        return changes_s
+        if pattern not in self._changes_s:
+            part = slice(self._first[pattern], self._first[pattern + 1])
+            self._changes_s[pattern] = np.union1d(self._start_s[part], self._end_s[part]).tolist()
+        return self._changes_s[pattern]
 
 
 def _merged(stays: Iterable[Stay]) -> list[Stay]:
@@ -102,7 +104,7 @@ def read_trace(file: Path, period_s: int) -> Trace:
         ConfigurationError: there is no such file, it has another header, or a line is no stay; with its number.
     """
     try:
-        with file.open(encoding="utf-8", newline="") as opened:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
             lines = csv.reader(opened)
             header = [name.strip() for name in next(lines, [])]
             if header != HEADER:

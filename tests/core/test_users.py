@@ -13,6 +13,7 @@ from tinytrain_core.errors import TooFewClassesError, TooFewImagesError
 from tinytrain_core.fewshot.datasets import ImageClass
 from tinytrain_core.fewshot.deals import Deal, preference
 from tinytrain_core.fewshot.share import Sharing, UserShare
+from tinytrain_core.fewshot.sources import open_source
 from tinytrain_core.fewshot.users import check_users, user_source
 from tinytrain_core.fewshot.writers import WriterDeal
 
@@ -164,6 +165,30 @@ def test_one_deal_serves_all_users_of_a_process(tmp_path: Path, monkeypatch: pyt
     everybody = [user_source(folder, share(3, "choice", number)) for number in range(3)]
     assert len(dealt) == 1
     assert len({source.classes for source in everybody}) == 3
+
+
+def test_a_class_is_dealt_once_and_not_once_a_holder(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, cuts = Deal(alphabets(), share(6, "choice")), []
+    split = np.array_split
+    monkeypatch.setattr("tinytrain_core.fewshot.deals.np.array_split", lambda *a: cuts.append(a) or split(*a))
+    held = [plan.images(number, 0) for number in range(6)]
+    assert len(cuts) == len({index for images in held for index in images})
+
+
+def test_a_folder_is_listed_once_for_all_users_and_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(
+        "tinytrain_core.fewshot.users.open_source", lambda data: opened.append(data) or open_source(data)
+    )
+    folder = make_pictures(tmp_path / "d", dict.fromkeys("abcd", 9), side=8)
+    for number in range(3):
+        user_source(str(folder), share(3, "choice", number))
+    assert len(opened) == 1
+    (folder / "a" / "0_new.png").write_bytes((next((folder / "a").iterdir())).read_bytes())
+    check_users(str(folder), share(3, "choice"))
+    assert len(opened) == 2
 
 
 def test_a_check_of_users_finds_what_any_user_would(tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ def test_the_backbone_goes_only_to_nodes_that_lack_it(settings: RunSettings) -> 
     data = Path(settings.backbone).read_bytes()
     sent = {m.metadata.dst_node_id: m.content.array_records for m in grid.requests()}
     assert [n for n, arrays in sent.items() if arrays] == [3]
+    assert grid.requests()[1].content is grid.requests()[2].content  # which all who hold it have in common
     assert sent[3][wire.BACKBONE_RECORD][wire.BACKBONE_ARRAY].numpy().tobytes() == data
     assert all(request_of(m).digest == digest(data) for m in grid.requests())
     (only,) = run_description(settings)["rounds"]

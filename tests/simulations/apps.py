@@ -1,6 +1,6 @@
 """ClientApps that the tests of the grid let nodes run, and the world that they are in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ from simulations.world.world import World
 from tests.simulations.jobs import Inline
 
 APP = f"{__name__}:app"
-COUNT, ADD, FAIL, NOTHING = "query.count", "train.add", "query.fail", "query.nothing"
+COUNT, ADD, FAIL, NOTHING, FORGET = "query.count", "train.add", "query.fail", "query.nothing", "query.forget"
 
 app = ClientApp()
 
@@ -50,6 +50,13 @@ def fail(message: Message, context: Context) -> Message:
     raise ValueError("a secret")
 
 
+@app.query("forget")
+def forget(message: Message, context: Context) -> Message:
+    """Keep nothing any more."""
+    context.state.clear()
+    return Message(RecordDict(), reply_to=message)
+
+
 @app.query("nothing")
 def nothing(message: Message, context: Context) -> None:
     """Forget to answer."""
@@ -61,7 +68,8 @@ class Script(World):
 
     Attributes:
         delays: node -> seconds from the sending until its answer is there; 1 where it is silent, None for never.
-        fates: node -> how its visits end. away: nodes that are not there. changes_s: when nodes come or go next.
+        fates: node -> how its visits end. away: nodes that are not there now. changes_s: when nodes come or go next.
+        gone: nodes that no message reaches.
         lie: added to each number of an answer. called: the arguments of all calls of `visit`.
     """
 
@@ -69,6 +77,7 @@ class Script(World):
     delays: dict[int, float | None] = field(default_factory=dict)
     fates: dict[int, Fate] = field(default_factory=dict)
     away: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
     changes_s: float | None = None
     lie: int = 0
     called: list[tuple[Any, ...]] = field(default_factory=list)
@@ -78,6 +87,9 @@ class Script(World):
 
     def next_change_s(self, at_s: float) -> float | None:
         return self.changes_s
+
+    def next_online_s(self, node: int, at_s: float, until_s: float) -> float | None:
+        return None if node in self.gone else at_s
 
     def fate(self, node: int, kind: str, number: int) -> Fate:
         return self.fates.get(node, Fate.ANSWERS)
@@ -98,6 +110,8 @@ class Script(World):
         works: Sequence[Work],
     ) -> Visit:
         self.called.append((sent_s, node, number))
+        if node in self.gone:
+            return Visit(node, kind, number, sent_s, cause="offline")
         delay_s = None if fate is Fate.DROPS_OUT else self.delays.get(node, 1.0)
         arrived_s = None if delay_s is None else sent_s + delay_s
         cause = "" if fate is Fate.ANSWERS and arrived_s is not None else fate.value
@@ -138,3 +152,20 @@ def make_fleet(nodes: int, remembered: Remembered | None = None, **world: Any) -
 
     grid = FleetGrid(configs, APP, script, clock, executor, remembered=remembered, on_computed=on_computed)
     return Fleet(script, clock, executor, grid, told)
+
+
+def answers(replies: Iterable[Message]) -> list[tuple[int, int, int]]:
+    """Node, device and messages of each answer."""
+    records = [reply.content.metric_records["answer"] for reply in replies]
+    return [(int(r["node"]), int(r["device"]), int(r["messages"])) for r in records]  # type: ignore[arg-type]
+
+
+def pulled(fleet: Fleet, ids: Iterable[str]) -> list[Message]:
+    """All answers to these, in the order of their arrival."""
+    waiting, found = set(ids), []
+    while waiting:
+        replies = list(fleet.grid.pull_messages(waiting))
+        found += replies
+        waiting -= {reply.metadata.reply_to_message_id for reply in replies}
+        fleet.clock.sleep(0.0)
+    return found

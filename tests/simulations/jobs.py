@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simulations.calls import Call, Calls
-from simulations.executor import Done, Job, Shared
+from simulations.executor import Done, Executor, Job, Shared
 
 FUNCTIONS = __name__
 
@@ -59,6 +59,18 @@ class Inline:
     @property
     def outstanding(self) -> int:
         return len(self._waiting)
+
+
+def run(executor: Executor, arguments: Iterable[Any], shared: tuple[str, ...] = ()) -> dict[int, Done]:
+    """What becomes of jobs, by number; each comes back once."""
+    executor.submit(Job(number, argument, shared) for number, argument in enumerate(arguments))
+    found: dict[int, Done] = {}
+    while executor.outstanding:
+        ended = executor.done()
+        assert ended
+        assert not found.keys() & {done.number for done in ended}
+        found |= {done.number: done for done in ended}
+    return found
 
 
 def double(argument: int, shared: Shared) -> int:

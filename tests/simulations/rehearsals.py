@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from client.config import DeviceConfig, NodeConfig
 from server.fleet.rollout.spec import RolloutSpec
 from simulations.executor import Done, Executor, Function, Job
@@ -12,6 +14,9 @@ from simulations.rehearsal.rehearse import Pace, Rehearsal, rehearse
 from simulations.rehearsal.work import Asked
 from simulations.rehearsal.world import RehearsedWorld
 from simulations.settings import FleetSettings, build_settings
+from tests.conftest import random_backbone
+from tinytrain_core.backbones.spec import load_spec
+from tinytrain_core.backbones.weights import to_bytes
 from tinytrain_core.devices.profile import device_profile
 from tinytrain_core.report import Outcome, PersonalisationReport
 from tinytrain_core.wire import PersonaliseRequest
@@ -118,3 +123,10 @@ def run(
     parsed = RolloutSpec.model_validate(SPEC | spec)
     out.mkdir(parents=True, exist_ok=True)
     return rehearse(parsed, nodes, RehearsedWorld(settings, nodes), releases, executor or Instant.of(report), out, pace)
+
+
+def backbone_file(folder: Path, seed: int) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{seed}.safetensors"
+    file.write_bytes(to_bytes(random_backbone(load_spec("mcunet-5fps"), seed), torch.float16))
+    return str(file)

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 import typer
@@ -11,7 +12,7 @@ from simulations.comparing.commands import compare, report
 from simulations.comparing.compared import read_compared
 from simulations.comparing.differences import differences
 from simulations.comparing.fields import comparison_fields
-from simulations.comparing.sections import comparison_sections
+from simulations.comparing.sections import _classes, comparison_sections
 from simulations.comparing.settings import differing_settings, why_unpaired
 from simulations.finished_run import write_html
 from simulations.reporting.sections import sections_text
@@ -186,3 +187,27 @@ def test_a_run_is_reported_again_with_its_tables(run, place):
     told = json.loads(run("report", "tinytrain", "--format", "json")[1])
     assert told["happened"]["fleet"]["causes"] == {"battery": 1}
     assert "curve" not in told["happened"]["fleet"]["time_s"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_runs_without_any_result_are_compared_in_that(place):
+    lost = Story(causes=dict.fromkeys(range(12), "crash"))
+    for name in ("lost", "away"):
+        write_run(place / name, lost)
+    compared = of(place, "lost", "away")
+    found = differences(compared)
+    assert found == []
+    assert "12 (100.0 %)" in sections_text(comparison_sections(compared, found))
+
+
+def test_a_name_with_dollars_is_no_formula(place):
+    compared = read_compared([place / "tinytrain", place / "full"], ["$\\frac$", "$5 and $6"])
+    assert "$5 and $6" in "".join(comparison_sections(compared, differences(compared))[0].plots)
+
+
+def test_an_unknown_class_keeps_its_costs(place):
+    account = of(place, "tinytrain", "full")[1].run.account
+    unknown = replace(account.classes[0], name="")
+    rows = _classes(replace(account, classes=(*account.classes, unknown)))
+    assert rows[0] == (None, unknown)
+    assert len(rows) == 1 + len(account.classes)

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from simulations.engine import run_fleet
 from simulations.flower_engine import check_timeless
-from simulations.settings import FleetSettings, load_settings
+from simulations.settings import FleetSettings, build_settings, load_settings
 from tests.conftest import random_backbone
 from tinytrain_core.backbones.spec import load_spec
 from tinytrain_core.backbones.weights import to_bytes
@@ -41,82 +40,71 @@ from simulations.settings import build_settings
 if __name__ == "__main__":
     run_fleet(build_settings(json.loads(sys.argv[2])), Path(sys.argv[1]), lambda *_: None, resume=True)
 """
-CLUSTER = """
-import json, os, sys
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-from pathlib import Path
-import ray
-from ray.cluster_utils import Cluster
-from simulations.engine import run_fleet
-from simulations.settings import build_settings
-
-if __name__ == "__main__":
-    machine = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 128 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args=machine | {"include_dashboard": False})
-    cluster.add_node(**machine)
-    settings = build_settings(json.loads(sys.argv[2]) | {"engine": "ray", "ray_address": cluster.address})
-    run_fleet(settings, Path(sys.argv[1]), lambda *_: None)
-    assert not ray.is_initialized()
-    cluster.shutdown()
-"""
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a backbone, and programs that run a fleet."""
+    """A folder with a backbone."""
     folder = tmp_path_factory.mktemp("engines")
     (folder / "backbone.safetensors").write_bytes(to_bytes(random_backbone(load_spec("mcunet-5fps"))))
-    (folder / "program.py").write_text(PROGRAM)
-    (folder / "cluster.py").write_text(CLUSTER)
     return folder
 
 
-def start(place: Path, program: str, out: str, **settings: object) -> subprocess.Popen[str]:
+def fleet(place: Path, **settings: object) -> dict[str, object]:
+    return TINY | {"backbone": str(place / "backbone.safetensors")} | settings
+
+
+def start(place: Path, command: list[str], out: Path, **settings: object) -> subprocess.Popen[str]:
+    """Start a program on the fleet in a process of its own."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FLWR")}
     environment["PYTHONPATH"] = str(Path.cwd())
-    fleet = json.dumps(TINY | {"backbone": str(place / "backbone.safetensors")} | settings)
-    command = [sys.executable, f"{program}.py", out, fleet]
-    return subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.PIPE, text=True)
+    whole = [sys.executable, *command, str(out), json.dumps(fleet(place, **settings))]
+    return subprocess.Popen(whole, cwd=place, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0, errors
-
-
-def simulate(place: Path, program: str, out: str, **settings: object) -> Path:
-    finish(start(place, program, out, **settings))
+def simulate(place: Path, out: str, **settings: object) -> Path:
+    run_fleet(build_settings(fleet(place, **settings)), place / out, lambda *_: None, resume=True)
     return place / out
 
 
 @pytest.fixture(scope="module")
 def one_worker(place: Path) -> Path:
-    return simulate(place, "program", "one", workers=1)
+    return simulate(place, "one", workers=1)
 
 
-def same(first: Path, second: Path) -> Iterator[bool]:
-    yield from ((first / name).read_bytes() == (second / name).read_bytes() for name in SAME)
+@pytest.fixture(scope="module")
+def on_rays(place: Path) -> Path:
+    """A folder of runs: on a Ray of its own, on a cluster of two machines, and on Flower's engine."""
+    process = start(place, ["-m", "tests.simulations.engines_program"], place)
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0, errors
+    return place
 
 
-def test_a_ray_of_its_own_gives_the_same(place: Path, one_worker: Path) -> None:
-    assert all(same(simulate(place, "program", "ray", engine="ray"), one_worker))
-    account = json.loads((place / "ray" / "simulation.json").read_text())
-    assert (account["engine"], account["workers"], account["messages"]) == ("ray", 2, 6)
+def same(first: Path, second: Path) -> list[bool]:
+    return [(first / name).read_bytes() == (second / name).read_bytes() for name in SAME]
 
 
-def test_a_cluster_of_two_machines_gives_the_same(place: Path, one_worker: Path) -> None:
-    assert all(same(simulate(place, "cluster", "cluster"), one_worker))
+def test_a_ray_of_its_own_gives_the_same(on_rays: Path, one_worker: Path) -> None:
+    assert all(same(on_rays / "ray", one_worker))
+    account = json.loads((on_rays / "ray" / "simulation.json").read_text())
+    assert (account["engine"], account["workers"], account["messages"]) == ("ray", 1, 6)
 
 
-def test_the_engine_of_flower_gives_the_same_reports(place: Path, one_worker: Path) -> None:
-    out = simulate(place, "program", "flower", engine="flower")
-    assert (out / "reports.jsonl").read_bytes() == (one_worker / "reports.jsonl").read_bytes()
+def test_a_cluster_of_two_machines_gives_the_same(on_rays: Path, one_worker: Path) -> None:
+    assert all(same(on_rays / "cluster", one_worker))
+    assert json.loads((on_rays / "cluster" / "simulation.json").read_text())["workers"] == 2
+
+
+def test_the_engine_of_flower_gives_the_same_reports(on_rays: Path, one_worker: Path) -> None:
+    flower = on_rays / "flower" / "reports.jsonl"
+    assert flower.read_bytes() == (one_worker / "reports.jsonl").read_bytes()
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_end(place: Path, one_worker: Path) -> None:
     out = place / "killed"
     computed = out / "computed.jsonl"
-    process = start(place, "program", "killed", workers=1)
+    process = start(place, ["-c", PROGRAM], out, workers=1)
     end_s = time.monotonic() + LIMIT_S
     while not computed.is_file() or computed.read_bytes().count(b"\n") < 4:  # 3 nodes are asked, then they train
         assert time.monotonic() < end_s
@@ -127,9 +115,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(place: Path, one_worker: 
     assert before.count(b"\n") < 6
     kept = sorted(file.relative_to(out) for file in out.glob("stores/*/backbones/*"))
     assert kept
-    finish(start(place, "program", "killed", workers=2))
+    simulate(place, "killed", workers=2)
     assert all(same(out, one_worker))
-    assert (out / "run.json").read_text().replace('"killed"', '"one"') == (one_worker / "run.json").read_text()
+    assert (out / "run.json").read_text().replace(str(out), str(one_worker)) == (one_worker / "run.json").read_text()
     assert not computed.exists()
 
 
@@ -156,4 +144,6 @@ def test_the_engine_of_flower_refuses_what_needs_a_time(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot simulate faults; use engine workers or ray"):
         run_fleet(settings, tmp_path / "out", lambda *_: None)
     assert not (tmp_path / "out").exists()
-    check_timeless(FleetSettings.model_validate(settings.model_dump() | {"faults": {}}))
+    check_timeless(FleetSettings.model_validate(settings.model_dump() | {"faults": {}, "spread": {"memory": 0.1}}))
+    with pytest.raises(ConfigurationError, match=r"cannot simulate spread\.speed;"):
+        check_timeless(FleetSettings.model_validate(settings.model_dump() | {"faults": {}, "spread": {"speed": 0.1}}))

@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from client.store import Store
-from simulations.run_folder import read_run
+from simulations.cli import app
+from simulations.engine import run_fleet
+from simulations.run_folder import prepare, read_run
+from simulations.settings import FleetSettings, load_settings
 from tests.conftest import random_backbone
 from tests.simulations.fleets import make_folder
 from tinytrain_core.backbones.spec import load_spec
@@ -37,8 +41,8 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def simulate(place: Path, workers: int) -> subprocess.CompletedProcess:
-    flags = ["--devices", "5", "--data", "images", "--workers", str(workers), "--out", f"out{workers}"]
+def simulate(place: Path) -> subprocess.CompletedProcess:
+    flags = ["--devices", "5", "--data", "images", "--workers", "2", "--out", "out2"]
     settings = ["min_ways=2", "max_ways=3", "shots=2", "holdout=2", "steps=2", "backbone=backbone.safetensors", MIX]
     overrides = [part for setting in settings for part in ("-o", setting)]
     return start(["fleet", *flags, *overrides, "--format", "json"], place)
@@ -46,7 +50,7 @@ def simulate(place: Path, workers: int) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def two_workers(place) -> subprocess.CompletedProcess:
-    return simulate(place, 2)
+    return simulate(place)
 
 
 def test_a_fleet_runs_and_prints_its_figures(place, two_workers):
@@ -80,17 +84,38 @@ def devices_with_deltas(out: Path, node: int) -> list[int]:
     return [number for number in range(1, 6) if store.deltas(number)]
 
 
-def test_the_number_of_workers_changes_no_report(place, two_workers):
-    one_worker = simulate(place, 1)
-    assert one_worker.returncode == 0, one_worker.stderr
+def test_the_number_of_workers_changes_no_report(place, two_workers, monkeypatch):
+    monkeypatch.chdir(place)
+    settings = json.loads((place / "out2" / "fleet.json").read_text())["settings"]
+    run_fleet(FleetSettings.model_validate(settings | {"workers": 1}), Path("out1"), lambda *_: None)
     assert (place / "out1" / "reports.jsonl").read_bytes() == (place / "out2" / "reports.jsonl").read_bytes()
 
 
-def test_a_report_is_made_again(place, two_workers):
+def test_a_report_is_made_again(place, two_workers, monkeypatch):
     page = place / "out2" / "report.html"
     before = page.read_bytes()
     page.unlink()
-    again = start(["report", "out2"], place)
-    assert again.returncode == 0, again.stderr
-    assert "STM32H743" in again.stdout
+    monkeypatch.chdir(place)
+    again = CliRunner().invoke(app, ["report", "out2"])
+    assert again.exit_code == 0, again.output
+    assert "STM32H743" in again.output
     assert page.read_bytes() == before
+
+
+def test_a_former_run_whose_removal_was_interrupted_neither_is_in_the_way_nor_goes_on(tmp_path, monkeypatch):
+    settings, spec = load_settings(None, {}), load_spec("mcunet-5fps")
+    prepare(tmp_path, settings, "first", spec)
+    for name in ("computed.jsonl", "run.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "stores").mkdir()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path, settings, "second", spec)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fleet.json", "run.json", "stores"]
+    prepare(tmp_path, settings, "third", spec, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["fleet.json"]

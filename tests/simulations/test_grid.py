@@ -1,7 +1,3 @@
-import json
-from collections.abc import Iterable
-from pathlib import Path
-
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -10,32 +6,14 @@ from server.app import TTL_GRACE_S
 from simulations.clock import START_S
 from simulations.executor import Done
 from simulations.records import count_bytes
-from simulations.remembered import Remembered
 from simulations.world.visit import Fate, Work
-from tests.simulations.apps import ADD, COUNT, FAIL, NOTHING, Fleet, make_fleet
+from tests.simulations.apps import ADD, COUNT, FAIL, FORGET, NOTHING, answers, make_fleet, pulled
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
 
 
-def answers(replies: Iterable[Message]) -> list[tuple[int, int, int]]:
-    """Node, device and messages of each answer."""
-    records = [reply.content.metric_records["answer"] for reply in replies]
-    return [(int(r["node"]), int(r["device"]), int(r["messages"])) for r in records]  # type: ignore[arg-type]
-
-
 def model(*values: float) -> ArrayRecord:
     return ArrayRecord({"w": Array(np.array(values, dtype=np.float32)), "b": Array(np.zeros((0, 2), dtype=np.int8))})
-
-
-def pulled(fleet: Fleet, ids: Iterable[str]) -> list[Message]:
-    """All answers to these, in the order of their arrival."""
-    waiting, found = set(ids), []
-    while waiting:
-        replies = list(fleet.grid.pull_messages(waiting))
-        found += replies
-        waiting -= {reply.metadata.reply_to_message_id for reply in replies}
-        fleet.clock.sleep(0.0)
-    return found
 
 
 def test_answers_arrive_when_their_time_has_come() -> None:
@@ -72,6 +50,31 @@ def test_each_node_keeps_what_its_app_keeps() -> None:
     assert answers(pulled(fleet, fleet.push(1, 2))) == [(1, 10, 1), (2, 11, 1)]
     assert answers(pulled(fleet, fleet.push(2))) == [(2, 11, 2)]
     assert answers(pulled(fleet, fleet.push(1, 2))) == [(1, 10, 2), (2, 11, 3)]
+
+
+def test_what_an_app_has_forgotten_is_gone_and_what_one_kept_that_failed_is_not() -> None:
+    fleet = make_fleet(1)
+    for kind in (COUNT, FAIL):
+        pulled(fleet, fleet.push(1, kind=kind))
+    assert answers(pulled(fleet, fleet.push(1))) == [(1, 10, 2)]
+    pulled(fleet, fleet.push(1, kind=FORGET))
+    assert answers(pulled(fleet, fleet.push(1))) == [(1, 10, 1)]
+
+
+def test_a_node_that_no_message_reaches_computes_nothing() -> None:
+    fleet = make_fleet(2, gone={0})
+    fleet.push(1, 2, kind=FAIL)
+    fleet.clock.sleep(1.0)
+    assert [job.argument[1] for job in fleet.executor.computed] == [2]
+    assert [visit.cause for visit in fleet.visits] == ["offline", "exception: ValueError"]
+    assert [told[:2] for told in fleet.told] == [(0, FAIL), (1, FAIL)]
+
+
+def test_what_never_arrived_is_the_worlds_doing_not_the_apps() -> None:
+    fleet = make_fleet(1, delays={0: None})
+    fleet.push(1, kind=FAIL)
+    fleet.clock.sleep(1.0)
+    assert [visit.cause for visit in fleet.visits] == [Fate.ANSWERS.value]  # as the script says
 
 
 def test_a_node_takes_one_message_after_the_other() -> None:
@@ -130,16 +133,33 @@ def test_the_clock_stops_where_a_deadline_passes() -> None:
     fleet = make_fleet(2, delays={0: None, 1: 70.0}, changes_s=START_S + 5.0)
     fleet.push(1, 2, ttl=50.0 + TTL_GRACE_S)
     fleet.clock.sleep(0.05)
-    assert fleet.clock.monotonic_s() == 50.0
+    assert fleet.clock.monotonic_s() == pytest.approx(50.0, abs=1e-5)
     fleet.clock.sleep(0.05)
     assert fleet.clock.monotonic_s() == 70.0
 
 
-def test_with_nothing_out_the_clock_stops_where_nodes_come_or_go() -> None:
+@pytest.mark.parametrize("deadline_s", [0.1, 33.3, 77.7, 1234.56])
+def test_where_the_clock_stops_for_a_deadline_it_has_passed(deadline_s: float) -> None:
+    for offset_s in (0.0, 0.3, 1e5 / 3, 2e5 / 7):
+        fleet = make_fleet(1, delays={0: None})
+        fleet.clock.sleep(offset_s)
+        sent_s = fleet.clock.monotonic_s()
+        fleet.push(1, ttl=deadline_s + TTL_GRACE_S)
+        fleet.clock.sleep(0.0)
+        assert sent_s + deadline_s <= fleet.clock.monotonic_s() < sent_s + deadline_s + 0.001
+
+
+def test_with_nothing_out_and_nobody_there_the_clock_stops_where_nodes_come() -> None:
+    fleet = make_fleet(3, changes_s=START_S + 5.0, away={0, 1, 2})
+    fleet.clock.sleep(0.5)
+    assert fleet.clock.monotonic_s() == 5.0
+
+
+def test_with_nothing_out_and_somebody_there_nobody_waits_longer_than_asked() -> None:
     fleet = make_fleet(3, changes_s=START_S + 5.0, away={1})
     assert list(fleet.grid.get_node_ids()) == [1, 3]
     fleet.clock.sleep(0.5)
-    assert fleet.clock.monotonic_s() == 5.0
+    assert fleet.clock.monotonic_s() == 0.5
 
 
 def test_a_node_that_does_not_exist_gets_nothing() -> None:
@@ -233,31 +253,3 @@ def test_send_and_receive_waits_for_one_that_never_answers_and_for_nobody_else()
     assert fleet.clock.monotonic_s() == 10.0, "a time at which nobody waits any more"
     assert ask(1, 2) == 1
     assert fleet.clock.monotonic_s() == 310.0
-
-
-def test_what_is_remembered_is_not_computed_again(tmp_path: Path) -> None:
-    file = tmp_path / "computed.jsonl"
-    with Remembered(file) as remembered:
-        fleet = make_fleet(3, remembered)
-        first = answers(pulled(fleet, fleet.push(1, 2)) + pulled(fleet, fleet.push(1)))
-    whole = file.read_bytes()
-    file.write_bytes(whole + b'["torn')
-    with Remembered(file) as remembered:
-        again = make_fleet(3, remembered)
-        assert answers(pulled(again, again.push(1, 2)) + pulled(again, again.push(1))) == first
-        assert again.executor.computed == []
-        assert again.visits == fleet.visits
-        assert [told[:2] for told in again.told] == [(0, COUNT), (1, COUNT), (0, COUNT)]
-        assert answers(pulled(again, again.push(1, 3))) == [(1, 10, 3), (3, 12, 1)]
-        assert sorted(job.argument[1] for job in again.executor.computed) == [1, 3]
-    lines = file.read_bytes().splitlines(keepends=True)
-    assert b"".join(lines[:3]) == whole
-    assert len([json.loads(line) for line in lines]) == 5
-
-
-def test_arrays_and_errors_are_not_remembered(tmp_path: Path) -> None:
-    with Remembered(tmp_path / "computed.jsonl") as remembered:
-        fleet = make_fleet(1, remembered)
-        pulled(fleet, fleet.push(1, kind=ADD, content=RecordDict({"model": model(1.0)})))
-        pulled(fleet, fleet.push(1, kind=FAIL))
-        assert len(remembered) == 0

@@ -145,6 +145,14 @@ def test_data_that_is_not_there_is_refused(tmp_path):
         check_data(settings(data=str(tmp_path / "nowhere")))
 
 
+def test_data_may_be_named_by_a_variable_of_the_environment(tmp_path, monkeypatch):
+    make_folder(tmp_path / "photos", dict.fromkeys("abcde", 2))
+    monkeypatch.setenv("PHOTOS_AT", str(tmp_path))
+    one = settings(devices=1, data="$PHOTOS_AT/photos")
+    check_data(one)
+    assert node_configs(one, tmp_path)[0].devices[0].data == str(tmp_path / "photos")
+
+
 def test_devices_of_a_class_differ_as_spread_says(tmp_path):
     alike = node_configs(settings(devices=400), tmp_path)
     unlike = node_configs(settings(devices=400, spread={"memory": 0.2, "compute": 0.2}), tmp_path)

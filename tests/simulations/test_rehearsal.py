@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from client.config import DeviceConfig
 from simulations.executor import Done, Job
@@ -15,11 +14,16 @@ from simulations.rehearsal.devices import told, write_devices
 from simulations.rehearsal.folder import Releases
 from simulations.rehearsal.output import write_findings
 from simulations.rehearsal.rehearse import End, Pace, Rehearsal
-from simulations.rehearsal.stages import NOT_BEGUN, PASSED, STOPPED, Decided, decisions, remaining, stage_results
-from tests.conftest import random_backbone
-from tests.simulations.rehearsals import Instant, fleet_of, good, report_of, run, worse
-from tinytrain_core.backbones.spec import load_spec
-from tinytrain_core.backbones.weights import to_bytes
+from simulations.rehearsal.stages import (
+    NOT_BEGUN,
+    PASSED,
+    STOPPED,
+    Decided,
+    decisions,
+    remaining,
+    stage_results,
+)
+from tests.simulations.rehearsals import Instant, backbone_file, fleet_of, good, report_of, run, worse
 from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.report import PersonalisationReport
 from tinytrain_core.wire import PersonaliseRequest
@@ -97,13 +101,6 @@ def test_nodes_at_work_hear_of_a_roll_back_as_soon_as_real_ones(tmp_path: Path) 
     assert 3.0 < cost.energy_j < 3.1, "what it was at is not done to its end"
 
 
-def backbone_file(folder: Path, seed: int) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{seed}.safetensors"
-    file.write_bytes(to_bytes(random_backbone(load_spec("mcunet-5fps"), seed), torch.float16))
-    return str(file)
-
-
 def test_going_back_to_what_nodes_still_hold_needs_no_weights(tmp_path: Path) -> None:
     releases = Releases(backbone_file(tmp_path, 1), backbone_file(tmp_path, 2))
     rehearsal = run(tmp_path / "out", worse, releases=releases)
@@ -136,7 +133,7 @@ def test_nodes_that_are_never_there_are_named(tmp_path: Path) -> None:
     fleet = {"availability": {"kind": "trace", "file": str(trace), "period_s": 3.1e7}}
     rehearsal = run(tmp_path / "out", fleet=fleet, deadline_s=2 * HOUR_S)
     assert rehearsal.end is End.COMPLETED
-    assert remaining(rehearsal) == {"waiting: never ordered": 2}
+    assert remaining(rehearsal) == {"waiting: not ordered; it was away, or its turn not come": 2}
     late = [row for row in rows(rehearsal, tmp_path) if not row["reported_h"]]
     assert {row["node"] for row in late} == {"9", "10"}
 

@@ -67,7 +67,7 @@ def test_a_rollout_that_a_gate_stops_has_an_exit_code_of_its_own(tmp_path: Path,
     record = json.loads(stdout)
     assert record["end"] == "rolled back"
     assert record["stages"][0]["verdict"].endswith("are worse; at most 30% may be")
-    assert record["remaining"].keys() == {"waiting: never ordered"}
+    assert record["remaining"].keys() == {"waiting: its stage did not begin"}
     assert "rehearsed in" in stderr
 
 

@@ -54,7 +54,15 @@ def some_reports():
 
 
 def page(reports, **facts):
-    common = {"title": "A fleet", "command": "tinytrain-sim demo", "settings": {}, "provenance": {}, "missing": {}}
+    common = {
+        "title": "A fleet",
+        "lead": "They did.",
+        "left": "Numbers.",
+        "command": "tinytrain-sim demo",
+        "settings": {},
+        "provenance": {},
+        "missing": {},
+    }
     return render_html(reports, RunFacts(**(common | facts)), SPEC)
 
 

@@ -1,6 +1,7 @@
 """The table of devices and rounds, out of the folder of a run."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -196,3 +197,19 @@ def test_a_run_of_flowers_own_engine_knows_its_devices_but_no_journeys(tmp_path)
     assert {device: row["cause"] for device, row in rows.items() if row["cause"]} == dict.fromkeys(lost, "failed")
     assert all(rows[device]["compute_s"] is None and rows[device]["node"] == 0 for device in lost)
     assert read_run(tmp_path / "run").account.whole is None
+
+
+def test_a_lie_in_an_honest_name_is_not_counted_as_honest(tmp_path):
+    settings = load_settings(None, {"devices": 12, "faults.byzantine": 0.3, "faults.byzantine_kind": "foreign"})
+    nodes = write_run(tmp_path / "run", settings=settings)
+    liars = read_run(tmp_path / "run").liars
+    silent, spoken, *_ = (node for node in range(len(nodes)) if node not in liars)
+    write_run(tmp_path / "run", Story(causes={silent: "drop_out"}), settings)
+    accounts = read_run(tmp_path / "run").accounts
+    names = [nodes[node].devices[0].number for node in (silent, spoken)]
+    lies = [make_report(name, 1, 0.0, 1.0) for name in names]
+    honest = replace(accounts, reports=[*accounts.reports, *lies]).honest_reports
+    known = {d.number for n, node in enumerate(nodes) if n not in {*liars, silent} for d in node.devices}
+    assert liars
+    assert {report.device for report in honest} == known - {names[1]}
+    assert not any(report in honest for report in lies)

@@ -2,11 +2,13 @@
 
 import math
 import random
+from itertools import product
 from statistics import fmean, variance
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import rankdata, wilcoxon
 
 from simulations.results.inference import holm, independent, signed_rank_p, wilson
 
@@ -61,3 +63,26 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(values):
     assert all(p <= q <= 1 for p, q in zip(values, adjusted, strict=True))
     pairs = sorted(zip(values, adjusted, strict=True))
     assert [q for _, q in pairs] == sorted(q for _, q in pairs)
+
+
+def test_few_pairs_have_the_exact_p_value_of_the_signed_ranks():
+    assert signed_rank_p([0.1, 0.2, 0.3, 0.4, 0.5]) == 2 / 2**5, "as small as five pairs can make it"
+    rng = random.Random(2)
+    differences = [rng.gauss(0.3, 1) for _ in range(20)]
+    assert signed_rank_p(differences) == pytest.approx(wilcoxon(differences, method="exact").pvalue)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9).filter(any))
+def test_ties_and_zeros_are_counted_sign_by_sign(differences):
+    by_rank = list(zip(rankdata(list(map(abs, differences))), differences, strict=True))
+    ranks = [rank for rank, difference in by_rank if difference]
+    middle = sum(ranks) / 2
+    seen = abs(sum(rank for rank, difference in by_rank if difference > 0) - middle)
+    all_signs = list(product([0, 1], repeat=len(ranks)))
+    sums = [sum(rank for rank, plus in zip(ranks, signs, strict=True) if plus) for signs in all_signs]
+    expected = sum(abs(total - middle) >= seen for total in sums) / len(sums)
+    assert signed_rank_p([difference / 10 for difference in differences]) == pytest.approx(expected)
+
+
+def test_how_floats_are_rounded_is_no_difference():
+    assert signed_rank_p([(0.8 - 0.7) - (0.9 - 0.8)] * 9) == 1.0

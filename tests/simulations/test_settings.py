@@ -131,6 +131,11 @@ def test_later_overrides_are_stronger_and_a_whole_section_replaces_it():
     assert mixed.mix == demo_defaults()["mix"] | {"pi_4": 40}
 
 
+def test_a_value_in_the_place_of_a_section_is_not_dropped_silently():
+    with pytest.raises(ConfigurationError, match=r"share is 'choice' and no section, so share.alpha cannot be set"):
+        build_settings({"share": "choice"}, {"share.alpha": 3.0})
+
+
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
@@ -156,6 +161,8 @@ def test_later_overrides_are_stronger_and_a_whole_section_replaces_it():
         ("power.thermal.phone={hot_after_s: 1, hot_speed: 0}", r"power.thermal.phone.hot_speed"),
         ("faults={drop_out: 0.7, crash: 0.6}", r"drop_out 0.7 and crash 0.6 are more than all"),
         ("faults.byzantine_kind=rude", r"faults.byzantine_kind.*mixed"),
+        ("mix.pi_4=1.0e+308", r"mix: the weight of pi_4 is 1e\+308; weights are from 0 to 1e\+09"),
+        ("data=2020-13-45", r"'data=2020-13-45': the value is not YAML"),
         ("engine=slurm", r"engine.*flower"),
         ("workers=257", r"workers"),
         ("devices=1000001", r"devices"),

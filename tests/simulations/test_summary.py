@@ -96,6 +96,14 @@ def test_a_verdict_is_as_strong_as_its_interval():
     assert verdict(summarise([]).fleet)[1] == "bad"
 
 
+def test_that_no_update_fits_is_said_only_of_those_that_no_update_fits():
+    broke = make_report(1, 1, 0.4, 0.4, outcome=int(Outcome.CANNOT_AFFORD))
+    unwilling = make_report(1, 1, 0.4, 0.4, outcome=int(Outcome.NOT_ADAPTED))
+    failed = failure(ErrorCode.NO_IMAGES, device=1, profile=1)
+    said = ["none fits" in plain_table(summarise(reports)) for reports in ([broke], [unwilling], [failed], [])]
+    assert said == [True, False, False, False]
+
+
 def test_the_plain_table_is_aligned_and_whole():
     reports = [make_report(i, 1 + i % 3, 0.5, 0.6) for i in range(6)]
     lines = plain_table(summarise(reports)).splitlines()
@@ -154,6 +162,12 @@ def test_channel_shares_average_over_devices():
         (units.percent_text(0.998), "99.8 %"),
         (units.percent_text(1.0), "100 %"),
         (units.percent_text(0.1234, 1), "12.3 %"),
+        (units.percent_text(0.0004, 1), "0.04 %"),
+        (units.percent_text(1e-5), "0.001 %"),
+        (units.percent_text(0.99999, 1), "99.999 %"),
+        (units.percent_text(0.0), "0 %"),
+        (units.counted(1, "class", "classes"), "1 class"),
+        (units.counted(3, "node"), "3 nodes"),
     ],
 )
 def test_numbers_as_text(text, expected):

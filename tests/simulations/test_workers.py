@@ -3,32 +3,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import pytest
 
-from simulations.executor import Done, Executor, Job
+from simulations.executor import Done, Job
 from simulations.workers import Workers
-from tests.simulations.jobs import FUNCTIONS
+from tests.simulations.jobs import FUNCTIONS, run
 from tinytrain_core.errors import FleetError
 
 LIMIT_S = 60.0
-
-
-def run(executor: Executor, arguments: Iterable[Any], shared: tuple[str, ...] = ()) -> dict[int, Done]:
-    """What becomes of jobs, by number."""
-    executor.submit(Job(number, argument, shared) for number, argument in enumerate(arguments))
-    found: dict[int, Done] = {}
-    while executor.outstanding:
-        ended = executor.done()
-        assert ended
-        assert not found.keys() & {done.number for done in ended}
-        found |= {done.number: done for done in ended}
-    return found
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -153,6 +153,12 @@ def test_a_wrong_line_is_named(tmp_path, text, words):
         presence(Availability(kind="trace", file=str(file), period_s=100), 0, 5)
 
 
+def test_a_trace_of_a_spreadsheet_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "stays.csv").write_text("node,start_s,end_s\n0,0,5\n", encoding="utf-8-sig")
+    who = presence(Availability(kind="trace", file=str(tmp_path / "stays.csv"), period_s=100), 0, 5)
+    assert who.online_nodes(START_S) == [0, 1, 2, 3, 4]
+
+
 def test_a_trace_that_cannot_be_read_is_named(tmp_path):
     for name, data in (("none.csv", None), ("latin.csv", b"node,start_s,end_s\n\xff,1,2\n")):
         if data is not None:

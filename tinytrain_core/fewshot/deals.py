@@ -105,6 +105,7 @@ class Deal:
         self._preferences: list[list[float]] = [[] for _ in classes]
         self._open = [i for i, c in enumerate(classes) if c.distinct_groups >= MIN_GROUPS]
         self._chosen = [self._choose(everybody.model_copy(update={"number": n})) for n in range(everybody.users)]
+        self._dealt: dict[int, dict[int, tuple[int, ...]]] = {}  # class -> holder -> images, as they are asked for
 
     def _choose(self, share: UserShare) -> list[int]:
         chosen = CHOICES[share.sharing.scheme](self._classes, self._open, share)
@@ -117,12 +118,22 @@ class Deal:
 
     def images(self, user: int, wanted: int) -> dict[int, tuple[int, ...]]:
         """The images of each of a user's classes: all that fell to them."""
-        return {index: self._of_class(index, user) for index in self._chosen[user]}
+        return {index: self._of_class(index)[user] for index in self._chosen[user]}
 
-    def _of_class(self, index: int, user: int) -> tuple[int, ...]:
+    def _of_class(self, index: int) -> dict[int, tuple[int, ...]]:
+        """The images of a class that each of its holders has."""
+        if index not in self._dealt:
+            self._dealt[index] = self._deal(index)
+        return self._dealt[index]
+
+    def _deal(self, index: int) -> dict[int, tuple[int, ...]]:
         image_class, holders = self._classes[index], self._holders[index]
         groups = sorted(set(image_class.groups))
         order = generator(self._seed, Draw.DEAL, index).permutation(len(groups))
         cuts = len(holders) if self._even else _parts(len(groups), np.maximum(self._preferences[index], 1e-12))
-        own = {groups[g] for g in np.array_split(order, cuts)[holders.index(user)]}
-        return tuple(i for i, group in enumerate(image_class.groups) if group in own)
+        parts = zip(holders, np.array_split(order, cuts), strict=True)
+        holder = {groups[g]: user for user, part in parts for g in part}
+        images: dict[int, list[int]] = {user: [] for user in holders}
+        for image, group in enumerate(image_class.groups):
+            images[holder[group]].append(image)
+        return {user: tuple(own) for user, own in images.items()}

@@ -5,13 +5,14 @@ devices. Glyphs are not dealt: every user is a writer and writes their own.
 """
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 from tinytrain_core.errors import TooFewClassesError, TooFewImagesError
 from tinytrain_core.fewshot.datasets import ImageClass, ImageSource, subset
 from tinytrain_core.fewshot.deals import CHOICES, MIN_GROUPS, Deal
 from tinytrain_core.fewshot.share import UserShare as UserShare
-from tinytrain_core.fewshot.sources import is_glyphs, open_source
+from tinytrain_core.fewshot.sources import is_file, is_glyphs, open_source, split_path
 from tinytrain_core.fewshot.writers import WriterDeal
 
 BY_WRITER = "by_writer"
@@ -40,13 +41,29 @@ def _written(source: ImageSource, share: UserShare) -> dict[int, tuple[int, ...]
     return {i: tuple(range(source.classes[i].size)) for i in chosen}
 
 
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What tells one state of a file, or of a folder and what is right below it, from another."""
+    places = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
+    return tuple(place.stat().st_mtime_ns for place in places if place.exists())
+
+
+@lru_cache(maxsize=8)
+def _listed(data: str, stamp: tuple[int, ...]) -> ImageSource:
+    """The source of all users, its files listed once a process and not once a user."""
+    return open_source(data)
+
+
+def _stock(data: str) -> ImageSource:
+    return _listed(data, _stamp(split_path(data)[0])) if is_file(data) else open_source(data)
+
+
 def _open(data: str, share: UserShare) -> ImageSource:
     """The source that users share, or the user's own glyphs.
 
     Raises:
         TooFewClassesError, TooFewImagesError: it has fewer usable classes than a user needs.
     """
-    source = open_source(data, writer=share.number if is_glyphs(data) else None, seed=share.seed)
+    source = open_source(data, writer=share.number, seed=share.seed) if is_glyphs(data) else _stock(data)
     usable = sum(c.distinct_groups >= MIN_GROUPS for c in source.classes)
     if usable < share.min_ways:
         message = f"a user needs {share.min_ways} classes; {usable} of {len(source.classes)} have images on both sides"

@@ -35,7 +35,7 @@ def given_up(before: RolloutState, after: RolloutState) -> Decisions:
     return tuple(
         Decision("gave up", f"node {name} after {node.tries} orders: {node.note}", {"attempt": node.attempt})
         for name, node in after.nodes.items()
-        if node.step in GIVEN_UP and (name not in old or old[name].step is not node.step)
+        if (was := old.get(name)) is not node and node.step in GIVEN_UP and (was is None or was.step is not node.step)
     )
 
 
@@ -58,10 +58,11 @@ def advance(state: RolloutState, now_s: float, online: Collection[str]) -> Resul
 
 def _tended(state: RolloutState, now_s: float, online: Collection[str]) -> RolloutState:
     still = state.phase in (Phase.PAUSED, Phase.HALTED)  # then nobody waits for the node
-    open_nodes = ((name, node) for name, node in state.nodes.items() if node.step not in SETTLED)
+    waits, has_one = Step.WAITING, Step.ORDERED  # Enum's own look-up is slow, and there are many nodes
     new = {
         name: after
-        for name, node in open_nodes
+        for name, node in state.nodes.items()
+        if (now_s >= node.deadline_s if node.step is has_one else node.tries and node.step is waits)
         if (after := progress.tended(node, state, now_s, still or name in online)) is not node
     }
     return replace(state, nodes={**state.nodes, **new}) if new else state
@@ -168,21 +169,20 @@ def ordered(state: RolloutState, now_s: float, online: Collection[str]) -> Rollo
     """
     if state.phase not in FORWARD | BACKWARD or state.blocked:
         return state
-    waits, has_one = Step.WAITING, Step.ORDERED  # Enum's own look-up is slow, and there are many nodes
+    waits, has_one = Step.WAITING, Step.ORDERED
     free = state.spec.concurrency - sum(
-        node.step is has_one and not node.accepted and name in online for name, node in state.nodes.items()
+        1 for name, node in state.nodes.items() if node.step is has_one and not node.accepted and name in online
     )
-    due = nsmallest(
-        max(free, 0),
-        (
-            (node.place, name)
-            for name, node in state.nodes.items()
-            if node.step is waits and name in online and now_s >= node.not_before_s and state.orders(node)
-        ),
+    if free <= 0:
+        return state
+    due = (
+        (node.place, name)
+        for name, node in state.nodes.items()
+        if node.step is waits and now_s >= node.not_before_s and name in online and state.orders(node)
     )
     spec = state.spec
     new = {
         name: progress.ordered(node, now_s + spec.deadline_of(node.stage))
-        for name, node in ((name, state.nodes[name]) for _, name in due)
+        for name, node in ((name, state.nodes[name]) for _, name in nsmallest(free, due))
     }
     return replace(state, nodes={**state.nodes, **new}) if new else state

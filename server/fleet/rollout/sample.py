@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
-from server.fleet.rollout.figure import Figure
+from server.fleet.rollout.figure import TRANSIENT, Figure
 from server.fleet.rollout.spec import Gates, RolloutSpec
 from server.fleet.rollout.state import GIVEN_UP, Progress, RolloutState, without_devices
 from tinytrain_core.errors import ErrorCode
@@ -70,7 +71,7 @@ class Sample:
         """Devices that have reported or failed."""
         return len(self.figures) + self.silent + self.accused
 
-    @property
+    @cached_property
     def blamed(self) -> int:
         """Devices that said themselves that they failed."""
         return self.accused + sum(figure.outcome == Outcome.FAILED for figure in self.figures)
@@ -94,14 +95,14 @@ class Sample:
 def sample(nodes: Iterable[Progress], gates: Gates) -> Sample:
     """What is known of the devices of some nodes."""
     devices, silent, accused, counted = 0, 0, 0, list[Figure]()
-    excused = gates.excused_codes
+    left_out = TRANSIENT | gates.excused_codes
     for node in nodes:
         devices += len(node.devices)
-        if node.figures:
-            told = [figure for figure in node.figures if not figure.transient]
-            kept = [figure for figure in told if figure.error not in excused]
-            devices -= len(told) - len(kept)
-            counted.extend(kept)
+        for figure in node.figures:
+            if figure.error not in left_out:
+                counted.append(figure)
+            elif not figure.transient:
+                devices -= 1
         if node.step in GIVEN_UP:
             blames = node.refused in ACCUSING
             accused += len(node.owes) * blames
