@@ -9,8 +9,6 @@ from rich.table import Table
 from benchmarks.fleet_runs import Messages, Personalised
 from tinytrain_core.statistics import Mean
 
-MB = 1e6
-
 
 def exponent(found: list[Messages]) -> float:
     """The slope of log seconds by log devices, of the largest sizes, from 1,000 on where there are two."""

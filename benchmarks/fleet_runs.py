@@ -1,7 +1,6 @@
 """One measurement of a simulated fleet, in this process."""
 
 import logging
-import resource
 import tempfile
 import time
 import warnings
@@ -18,6 +17,7 @@ from flwr.serverapp import ServerApp
 from benchmarks import noop, plain_client
 from client.config import NODES_VARIABLE
 from server.results import read_reports
+from simulations.account import peak_memory_bytes
 from simulations.clock import VirtualClock
 from simulations.engine import run_fleet
 from simulations.environment import environment
@@ -34,6 +34,7 @@ OURS, FLOWER = "ours", "Flower's"
 ENGINES = (OURS, FLOWER)
 ROUNDS = {OURS: 4, FLOWER: 2}  # the first starts the workers and is not counted
 CLASS = "pi_4"
+MB = 1e6
 METHOD = "tinytrain:window_blocks=2"
 Gains = tuple[list[float], list[float]]  # accuracies before and after
 
@@ -93,7 +94,7 @@ class Personalised:
 
 
 def _driver_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory_bytes() / MB
 
 
 @contextmanager

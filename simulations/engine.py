@@ -62,7 +62,7 @@ def _always_there(world: World, clock: VirtualClock) -> int:
     return len(world.online_nodes(now_s)) if world.next_change_s(now_s) is None else 1
 
 
-class _Progress:
+class Progress:
     """Tells of devices as they are computed; the server only hears of them at a virtual time."""
 
     def __init__(self, nodes: Sequence[NodeConfig], settings: FleetSettings, on_reports: OnReports) -> None:
@@ -137,7 +137,7 @@ def _run_on_grid(settings: FleetSettings, nodes: Sequence[NodeConfig], out: Path
         server = server_settings(settings, _always_there(World(settings, nodes), clock), out)
         return make_app(server, lambda *_: None, clock)
 
-    simulate(settings, nodes, out, CLIENT, make_server, _Progress(nodes, settings, on_reports).computed)
+    simulate(settings, nodes, out, CLIENT, make_server, Progress(nodes, settings, on_reports).computed)
 
 
 def run_fleet(

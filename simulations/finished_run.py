@@ -179,7 +179,7 @@ def _facts(run: Run) -> RunFacts:
     provenance = {
         "backbone": f"{run.spec.name}, sha256 {run.server.backbone_digest[:16]}…",
         "sent": f"{run.bytes_sent / 2**20:.1f} MiB of backbone to {counted(run.nodes, 'node')} in the rounds that "
-        "personalise; back came numbers only",
+        f"personalise; back came numbers{' and, in the rounds before, weights' if averaged else ' only'}",
         "versions": ", ".join(f"{name} {version}" for name, version in run.server.versions.items()),
     }
     if run.simulation is not None:

@@ -27,7 +27,8 @@ __all__ = ["FLEET_FILE", "SIMULATION_FILE", "prepare", "read_run", "set_up", "wr
 
 COMPUTED_FILE = "computed.jsonl"  # what a run that was cut short had computed
 LOGS = "logs"  # what its workers said
-WRITTEN = (REPORTS_FILE, RUN_FILE, NODES_FILE, VISITS_FILE, SIMULATION_FILE, NODES, LOGS)
+GLOBAL_FILE, RANDOM_FILE = "global.safetensors", "random.safetensors"  # weights of a federated baseline
+WRITTEN = (REPORTS_FILE, RUN_FILE, NODES_FILE, VISITS_FILE, SIMULATION_FILE, NODES, LOGS, GLOBAL_FILE, RANDOM_FILE)
 RESUMED = (COMPUTED_FILE, STORES)  # what the same run goes on with
 WITHOUT_EFFECT = {"engine", "workers", "ray_address"}  # settings that change no result
 PRODUCTS = (*RESUMED, *WRITTEN, HTML_FILE, CSV_FILE, PARQUET_FILE)  # FLEET_FILE is replaced, once they are gone

@@ -107,6 +107,14 @@ class FleetSettings(BaseModel):
         return EVEN if share == EVEN else share
 
     @model_validator(mode="after")
+    def _cluster_for_ray(self) -> "FleetSettings":
+        if self.ray_address and self.engine != "ray":
+            raise ConfigurationError(
+                f"ray_address is {self.ray_address} and engine is {self.engine}, which uses no cluster; say engine: ray"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _ordered_ways(self) -> "FleetSettings":
         if self.min_ways > self.max_ways:
             raise ConfigurationError(f"min_ways is {self.min_ways}, above max_ways {self.max_ways}")

@@ -9,8 +9,7 @@ from client.config import NodeConfig
 from server.exchange import OnReports
 from server.results import RUN_FILE
 from simulations.clock import VirtualClock
-from simulations.engine import OnComputed, simulate
-from simulations.engine import _Progress as Progress
+from simulations.engine import OnComputed, Progress, simulate
 from simulations.federated.baseline import Baseline, Finished, OnRound
 from simulations.federated.lifted import LiftedNodes
 from simulations.federated.options import FederatedSettings

@@ -16,11 +16,10 @@ from simulations.federated.options import START_RANDOM
 from simulations.federated.start import start_backbone
 from simulations.federated.talk import Talk
 from simulations.grid import FleetGrid
+from simulations.run_folder import GLOBAL_FILE, RANDOM_FILE
 from simulations.settings import FleetSettings
 from tinytrain_core.backbones.weights import to_bytes
 from tinytrain_core.files import write_file
-
-GLOBAL_FILE, RANDOM_FILE = "global.safetensors", "random.safetensors"
 
 
 def make_app(baseline: Baseline, clock: Clock, on_round: OnRound, on_finished: Callable[[Finished], None]) -> ServerApp:

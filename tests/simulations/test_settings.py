@@ -178,3 +178,8 @@ def test_the_closest_figure_counts():
     found = [of_class(figures, device_profile(name)) for name in ("pi_4", "stm32f746", "esp32s3")]
     assert found == [1, 2, 3]
     assert of_class({"phone": Battery(capacity_j=1)}, device_profile("pi_4")) is None
+
+
+def test_the_address_of_a_cluster_is_for_ray() -> None:
+    with pytest.raises(ConfigurationError, match="engine is workers, which uses no cluster"):
+        build_settings({"ray_address": "10.0.0.5:6379"})
