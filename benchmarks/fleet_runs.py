@@ -21,11 +21,11 @@ from simulations.account import peak_memory_bytes
 from simulations.clock import VirtualClock
 from simulations.engine import run_fleet
 from simulations.environment import environment
+from simulations.executors.workers import Workers
 from simulations.grid import FleetGrid, run_server
 from simulations.population import NODES, node_configs, write_nodes
 from simulations.serving import FUNCTION
 from simulations.settings import FleetSettings, build_settings
-from simulations.workers import Workers
 from simulations.world.world import World
 from tinytrain_core.backbones.weights import read_bytes
 from tinytrain_core.statistics import Mean

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from client.config import NodeConfig
 from simulations.contents import Content
-from simulations.executor import Done, Executor, Job
+from simulations.executors.executor import Done, Executor, Job
 from simulations.records import numbers
 from simulations.remembered import Remembered, name_of
 from simulations.serving import APP_CRASHED, APP_RAISED, Reply, Request

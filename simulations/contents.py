@@ -7,7 +7,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord, RecordDict
 
-from simulations.executor import Executor
+from simulations.executors.executor import Executor
 from simulations.records import ARRAYS, Plain, count_bytes, to_blob, to_plain
 
 

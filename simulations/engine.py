@@ -15,14 +15,14 @@ from server.exchange import OnReports
 from server.results import REPORTS_FILE
 from simulations.account import Effort, write_account, write_hosted
 from simulations.clock import VirtualClock
-from simulations.dispatch import Dispatch
 from simulations.environment import WORKER, environment
+from simulations.executors.dispatch import Dispatch
+from simulations.executors.ray_workers import RayWorkers
+from simulations.executors.workers import Workers
 from simulations.flower_engine import ENGINE as FLOWER
 from simulations.flower_engine import check_timeless, quiet_flower, run_flower
-from simulations.ray_workers import RayWorkers
 from simulations.run_folder import COMPUTED_FILE, LOGS, set_up
 from simulations.settings import FleetSettings
-from simulations.workers import Workers
 from simulations.world.world import World
 from tinytrain_core import wire
 from tinytrain_core.errors import EgressError

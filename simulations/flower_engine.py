@@ -14,8 +14,8 @@ from client.config import NODES_VARIABLE
 from server.config import MAX_DEADLINE_S, RunSettings
 from server.exchange import OnReports
 from simulations.environment import RAY_QUIET, WORKER, environment
+from simulations.executors.ray_settings import LOCAL
 from simulations.population import NODES
-from simulations.ray_settings import LOCAL
 from simulations.settings import FleetSettings
 from tinytrain_core.errors import ConfigurationError, FleetError, TinyTrainError
 

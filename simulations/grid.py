@@ -24,7 +24,7 @@ from simulations.answers import Answer
 from simulations.clock import VirtualClock
 from simulations.computing import Computing, OnComputed, Outcome, Sent
 from simulations.contents import Contents
-from simulations.executor import Executor
+from simulations.executors.executor import Executor
 from simulations.records import METRICS, numbers
 from simulations.remembered import Remembered
 from simulations.serving import RUN, SERVER, identify

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, cast
 from flwr.app import ArrayRecord, Context, Error, Message, Metadata, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from simulations.calls import load
-from simulations.executor import Shared
+from simulations.executors.calls import load
+from simulations.executors.executor import Shared
 from simulations.records import Plain, count_bytes, from_blob, to_plain, to_records
 from tinytrain_core.errors import FleetError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from client.config import DeviceConfig, NodeConfig
-from simulations.executor import Done, Executor, Job
+from simulations.executors.executor import Done, Executor, Job
 from simulations.rehearsal.memory import NOWHERE
 from simulations.rehearsal.work import Asked
 from simulations.run_folder import COMPUTED_FILE

@@ -18,7 +18,7 @@ from client.config import NodeConfig
 from server.fleet.rollout.spec import RolloutSpec
 from server.fleet.rollout.state import Phase, RolloutState
 from simulations.clock import VirtualClock
-from simulations.executor import Executor
+from simulations.executors.executor import Executor
 from simulations.rehearsal.computing import Computing
 from simulations.rehearsal.controller import RehearsedController
 from simulations.rehearsal.earlier import Earlier

@@ -9,7 +9,7 @@ from typing import Any
 from client.config import NodeConfig
 from client.personaliser import personalise_node
 from client.store import Store
-from simulations.executor import Shared
+from simulations.executors.executor import Shared
 from tinytrain_core.wire import PersonaliseRequest
 
 

@@ -5,11 +5,11 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from simulations.executor import Done, Job, Shared
+from simulations.executors.executor import Done, Job, Shared
+from simulations.executors.workers import Workers as Processes
 from simulations.studies.runner import Runner, Unit
 from simulations.studies.study_settings import StudySettings
 from simulations.studies.trials import Trial
-from simulations.workers import Workers as Processes
 from tinytrain_core.errors import FleetError, TinyTrainError
 
 FUNCTION = f"{__name__}:answer"

@@ -15,10 +15,10 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from simulations import dispatch
 from simulations.engine import run_fleet
-from simulations.executor import Done
-from simulations.ray_workers import RayWorkers
+from simulations.executors import dispatch
+from simulations.executors.executor import Done
+from simulations.executors.ray_workers import RayWorkers
 from simulations.settings import build_settings
 from tests.simulations.jobs import FUNCTIONS, run
 from tinytrain_core.errors import FleetError

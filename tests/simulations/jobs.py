@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from simulations.calls import Call, Calls
-from simulations.executor import Done, Executor, Job, Shared
+from simulations.executors.calls import Call, Calls
+from simulations.executors.executor import Done, Executor, Job, Shared
 
 FUNCTIONS = __name__
 

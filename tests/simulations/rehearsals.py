@@ -8,7 +8,7 @@ import torch
 
 from client.config import DeviceConfig, NodeConfig
 from server.fleet.rollout.spec import RolloutSpec
-from simulations.executor import Done, Executor, Function, Job
+from simulations.executors.executor import Done, Executor, Function, Job
 from simulations.rehearsal.folder import Releases
 from simulations.rehearsal.rehearse import Pace, Rehearsal, rehearse
 from simulations.rehearsal.work import Asked

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from simulations.calls import Answer, Call
-from simulations.dispatch import MAX_BATCH, Dispatch
-from simulations.executor import Done, Job
-from simulations.pool import Answers, Ended, Event, Ready
+from simulations.executors.calls import Answer, Call
+from simulations.executors.dispatch import MAX_BATCH, Dispatch
+from simulations.executors.executor import Done, Job
+from simulations.executors.pool import Answers, Ended, Event, Ready
 
 
 @dataclass

@@ -4,7 +4,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 
 from server.app import TTL_GRACE_S
 from simulations.clock import START_S
-from simulations.executor import Done
+from simulations.executors.executor import Done
 from simulations.records import count_bytes
 from simulations.world.visit import Fate, Work
 from tests.simulations.apps import ADD, COUNT, FAIL, FORGET, NOTHING, answers, make_fleet, pulled

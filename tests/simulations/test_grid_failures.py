@@ -9,10 +9,10 @@ from flwr.app import Message
 from benchmarks import noop
 from simulations.account import Effort, write_account
 from simulations.clock import VirtualClock
+from simulations.executors.workers import Workers
 from simulations.grid import FleetGrid, run_server
 from simulations.serving import FUNCTION
 from simulations.settings import build_settings
-from simulations.workers import Workers
 from simulations.world.world import World
 
 NODES = 300

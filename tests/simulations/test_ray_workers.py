@@ -2,7 +2,7 @@
 
 import pytest
 
-from simulations.ray_workers import RayWorkers
+from simulations.executors.ray_workers import RayWorkers
 from tinytrain_core.errors import FleetError
 
 

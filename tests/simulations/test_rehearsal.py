@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from client.config import DeviceConfig
-from simulations.executor import Done, Job
+from simulations.executors.executor import Done, Job
 from simulations.rehearsal.devices import told, write_devices
 from simulations.rehearsal.folder import Releases
 from simulations.rehearsal.output import write_findings

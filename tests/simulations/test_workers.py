@@ -10,8 +10,8 @@ from threading import Thread
 
 import pytest
 
-from simulations.executor import Done, Job
-from simulations.workers import Workers
+from simulations.executors.executor import Done, Job
+from simulations.executors.workers import Workers
 from tests.simulations.jobs import FUNCTIONS, run
 from tinytrain_core.errors import FleetError
 
@@ -99,8 +99,8 @@ def test_published_data_is_seen_until_it_is_withdrawn() -> None:
 
 INTERRUPTED = """
 import sys
-from simulations.executor import Job
-from simulations.workers import Workers
+from simulations.executors.executor import Job
+from simulations.executors.workers import Workers
 
 if __name__ == "__main__":
     with Workers("tests.simulations.jobs:forever", 2) as workers:

@@ -10,11 +10,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from simulations.calls import Answer, Call, Calls
-from simulations.dispatch import Dispatch
 from simulations.environment import RAY_QUIET, WORKER, environment
-from simulations.pool import Answers, Ended, Event, Ready
-from simulations.ray_settings import LOCAL, QUIET
+from simulations.executors.calls import Answer, Call, Calls
+from simulations.executors.dispatch import Dispatch
+from simulations.executors.pool import Answers, Ended, Event, Ready
+from simulations.executors.ray_settings import LOCAL, QUIET
 from tinytrain_core.errors import FleetError
 from tinytrain_core.selection.methods.registry import FILES_VARIABLE
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from simulations.calls import Answer, Call
+from simulations.executors.calls import Answer, Call
 
 
 @dataclass(frozen=True)

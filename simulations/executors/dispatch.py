@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
 
-from simulations.calls import Call
-from simulations.executor import Done, Job
-from simulations.pool import Answers, Ended, Event, Pool
+from simulations.executors.calls import Call
+from simulations.executors.executor import Done, Job
+from simulations.executors.pool import Answers, Ended, Event, Pool
 from tinytrain_core.errors import FleetError
 
 BATCH_S = 0.075

@@ -14,7 +14,7 @@ from threading import Thread
 from traceback import print_exc
 from typing import NamedTuple, cast
 
-from simulations.calls import Answer, Call, Calls
+from simulations.executors.calls import Answer, Call, Calls
 
 FLUSH_S = 0.02  # answers do not wait longer for the rest of their batch
 PICKLE = pickle.HIGHEST_PROTOCOL

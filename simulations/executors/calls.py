@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from simulations.executor import Function
+from simulations.executors.executor import Function
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from simulations.calls import Call
-from simulations.dispatch import Dispatch
 from simulations.environment import WORKER, environment
-from simulations.pool import Answers, Ended, Event, Ready
-from simulations.worker_process import PICKLE, Orders, buffer, work
+from simulations.executors.calls import Call
+from simulations.executors.dispatch import Dispatch
+from simulations.executors.pool import Answers, Ended, Event, Ready
+from simulations.executors.worker_process import PICKLE, Orders, buffer, work
 
 JOIN_S = 5.0  # a process that was terminated and is still there after this is killed
 

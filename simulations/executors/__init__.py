@@ -1,0 +1,1 @@
+"""What does the computing of a simulated fleet: processes of this machine, or of a Ray cluster."""
