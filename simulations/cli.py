@@ -31,8 +31,9 @@ from simulations.options import (
 from simulations.population import NODES, class_counts
 from simulations.progress import progress
 from simulations.rehearsal.commands import rehearse_command
-from simulations.run_folder import set_up
+from simulations.run_folder import Former, former, set_up
 from simulations.settings import FleetSettings, load_settings, parse_overrides
+from simulations.settings_help import settings_command
 from simulations.studies.accuracy_commands import ablation, table1
 from simulations.studies.accuracy_options import MethodsFiles
 from simulations.studies.cost_commands import figure1, table2
@@ -79,9 +80,25 @@ def _where(settings: FleetSettings) -> str:
     return f"{settings.workers} worker{'s' * (settings.workers > 1)}"
 
 
+FOUND = {
+    Former.OTHER: "{out} holds another run, which is replaced",
+    Former.CUT_SHORT: "{out} holds this run, cut short: it goes on where it was (--fresh begins anew)",
+    Former.FINISHED: "{out} holds this run already, finished (--fresh computes it again)",
+}
+
+
 def _run(settings: FleetSettings, out: Path, style: Format, resume: bool) -> None:
     console, talk = consoles(style)
     talk.print(_describe(settings), highlight=False, soft_wrap=True)
+    found = former(out, settings) if resume else Former.NONE
+    if found in FOUND:
+        talk.print(FOUND[found].format(out=out), highlight=False, soft_wrap=True, markup=False)
+    if found is not Former.FINISHED:
+        _simulate(settings, out, talk, resume)
+    show_run(out, style, console, talk)
+
+
+def _simulate(settings: FleetSettings, out: Path, talk: Console, resume: bool) -> None:
     start_s = time.monotonic()
     try:
         with progress(talk, settings.devices * settings.rounds) as on_reports:
@@ -92,7 +109,6 @@ def _run(settings: FleetSettings, out: Path, style: Format, resume: bool) -> Non
             os._exit(INTERRUPTED)  # the server's thread, which cannot be told, would wait for its nodes' deadline
         raise typer.Exit(INTERRUPTED) from None
     talk.print(f"simulated in {time.monotonic() - start_s:.0f} s on {_where(settings)}", highlight=False)
-    show_run(out, style, console, talk)
 
 
 @app.command()
@@ -176,6 +192,7 @@ def population(
 
 
 app.command(name="rehearse")(rehearse_command)
+app.command(name="settings")(settings_command)
 for command in (report, compare, federated, table1, table2, figure1, ablation, sparse_search):
     app.command()(command)
 

@@ -14,7 +14,7 @@ from server.results import RUN_FILE, RunRecord, read_record, read_reports
 from simulations.federated.methods import FEDERATED_METHODS
 from simulations.reporting.account import Account, account_of
 from simulations.reporting.html import RunFacts, render_html
-from simulations.reporting.lead import lead_text, left_text
+from simulations.reporting.lead import AVERAGED, lead_text, left_text
 from simulations.reporting.units import counted
 from simulations.results.accounts import Accounts
 from simulations.results.files import write_tables
@@ -90,6 +90,12 @@ class Run:
     def baseline(self) -> str:
         """The name of a federated baseline; empty for any other run."""
         return str((self.federated or {}).get("method", ""))
+
+    @property
+    def averaged(self) -> bool:
+        """Whether devices started from weights of theirs that were averaged in rounds before."""
+        kind = FEDERATED_METHODS.get(self.baseline)
+        return kind is not None and kind.federates and bool((self.federated or {}).get("rounds"))
 
     @cached_property
     def account(self) -> Account:
@@ -175,11 +181,10 @@ def _settings(settings: FleetSettings) -> dict[str, Any]:
 def _facts(run: Run) -> RunFacts:
     settings = _settings(run.settings) | {f"federated: {key}": value for key, value in (run.federated or {}).items()}
     kind = FEDERATED_METHODS.get(run.baseline)
-    averaged = kind is not None and kind.federates and bool((run.federated or {}).get("rounds"))
     provenance = {
         "backbone": f"{run.spec.name}, sha256 {run.server.backbone_digest[:16]}…",
         "sent": f"{run.bytes_sent / 2**20:.1f} MiB of backbone to {counted(run.nodes, 'node')} in the rounds that "
-        f"personalise; back came numbers{' and, in the rounds before, weights' if averaged else ' only'}",
+        f"personalise; back came numbers{' and, in the rounds before, weights' if run.averaged else ' only'}",
         "versions": ", ".join(f"{name} {version}" for name, version in run.server.versions.items()),
     }
     if run.simulation is not None:
@@ -187,7 +192,8 @@ def _facts(run: Run) -> RunFacts:
     title = f"{run.baseline} on a" if run.baseline else "A"
     title += f" fleet of {counted(run.settings.devices, 'simulated device')}"
     lead = lead_text(run.spec.title, run.settings.method, kind.title if kind else run.baseline)
-    return RunFacts(title, lead, left_text(averaged), run.command, settings, provenance, run.missing)
+    before = AVERAGED if run.averaged else ""
+    return RunFacts(title, lead, left_text(run.averaged), run.command, settings, provenance, run.missing, before)
 
 
 def write_html(out: Path, run: Run) -> Path:

@@ -17,7 +17,7 @@ CONFIG_HELP = (
 SECTIONS = tuple(name for name in FleetSettings.model_fields if is_section(FleetSettings, name) and name != "mix")
 OTHERS = tuple(name for name in FleetSettings.model_fields if name not in SECTIONS)
 
-Out = Annotated[Path, typer.Option(help="Where the results go; a former run in it is replaced.")]
+Out = Annotated[Path, typer.Option(help="Where the results go; another run in it is replaced.")]
 Style = Annotated[Format, typer.Option("--format", help="A table for people or JSON for programs.")]
 Config = Annotated[Path | None, typer.Argument(help=CONFIG_HELP)]
 Devices = Annotated[int | None, typer.Option(help="How many devices. (demo: 24)")]

@@ -157,7 +157,7 @@ def check_data(settings: FleetSettings) -> None:
         UnsafeArchiveError: a path in the zip escapes.
     """
     check_users(_data(settings), user_share(settings, 0))
-    presence(settings.availability, settings.seed, nodes=1)
+    presence(settings.availability, settings.seed, len(Population(settings, Path())))
 
 
 def node_configs(settings: FleetSettings, out: Path) -> Population:

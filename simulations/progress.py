@@ -47,7 +47,7 @@ def _bar(console: Console, total: int) -> Iterator[OnReports]:
     )
     tally = _Tally()
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("starting the workers", total=total)
+        task = progress.add_task("getting ready", total=total)
 
         def update(done: int, total: int, reports: list[PersonalisationReport]) -> None:
             tally.add(reports)
@@ -59,7 +59,7 @@ def _bar(console: Console, total: int) -> Iterator[OnReports]:
 @contextmanager
 def _lines(console: Console, total: int) -> Iterator[OnReports]:
     tally, start_s, told = _Tally(), time.monotonic(), 0
-    console.print(f"personalising on {total} devices: starting the workers", highlight=False)
+    console.print(f"personalising on {total} devices: getting ready", highlight=False)
 
     def update(done: int, total: int, reports: list[PersonalisationReport]) -> None:
         nonlocal told

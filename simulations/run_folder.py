@@ -8,11 +8,12 @@ tables `devices.csv` and `devices.parquet` are made of them, at any time again.
 import json
 import shutil
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from client.config import NodeConfig
-from server.results import REPORTS_FILE, RUN_FILE
+from server.results import REPORTS_FILE, RUN_FILE, RunRecord, read_record
 from simulations.finished_run import FLEET_FILE, HTML_FILE, SIMULATION_FILE, read_run, write_html, write_results
 from simulations.population import NODES, STORES, check_data, node_configs, write_nodes
 from simulations.results.files import CSV_FILE, PARQUET_FILE
@@ -21,6 +22,7 @@ from simulations.results.journeys import VISITS_FILE
 from simulations.settings import FleetSettings
 from tinytrain_core.backbones.spec import BackboneSpec
 from tinytrain_core.backbones.weights import from_bytes, read_bytes
+from tinytrain_core.digests import digest
 from tinytrain_core.errors import ConfigurationError, StorageError
 
 __all__ = ["FLEET_FILE", "SIMULATION_FILE", "prepare", "read_run", "set_up", "write_html", "write_results"]
@@ -41,18 +43,50 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _same(out: Path, content: dict[str, Any]) -> bool:
+class Former(StrEnum):
+    """What a folder holds when a run is asked for."""
+
+    NONE = "nothing of a run"
+    OTHER = "another run"
+    CUT_SHORT = "the same run, cut short"
+    FINISHED = "the same run, finished"
+
+
+def _same(out: Path, settings: FleetSettings) -> bool:
     """Whether what was asked for in `out` before gives the same results as what is asked for now."""
 
-    def effective(fleet: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        settings = {key: value for key, value in fleet["settings"].items() if key not in WITHOUT_EFFECT}
-        return fleet["architecture"], settings
+    def effective(fleet: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        effect = {key: value for key, value in fleet["settings"].items() if key not in WITHOUT_EFFECT}
+        return effect, fleet.get("federated")
 
     try:
         before = json.loads((out / FLEET_FILE).read_text(encoding="utf-8"))
-        return effective(before) == effective(json.loads(json.dumps(content)))
+        return effective(before) == effective({"settings": settings.model_dump(mode="json")})
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
+
+
+def _of_this_backbone(out: Path, settings: FleetSettings) -> bool:
+    """Whether the run in `out` ended with the very backbone that is asked for."""
+    try:
+        return read_record(out / RUN_FILE, RunRecord).backbone_digest == digest(read_bytes(settings.backbone))
+    except ConfigurationError:
+        return False
+
+
+def former(out: Path, settings: FleetSettings) -> Former:
+    """What is in the folder `out` when a run with these settings is asked for.
+
+    A run on Flower's own engine, which keeps nothing while it runs and no account, never counts as the same.
+    """
+    if not (out / FLEET_FILE).is_file():
+        return Former.NONE
+    if not _same(out, settings):
+        return Former.OTHER
+    if (out / COMPUTED_FILE).exists():
+        return Former.CUT_SHORT
+    finished = (out / SIMULATION_FILE).is_file() and _of_this_backbone(out, settings)
+    return Former.FINISHED if finished else Former.OTHER
 
 
 def prepare(out: Path, settings: FleetSettings, command: str, spec: BackboneSpec, resume: bool = False) -> None:
@@ -74,7 +108,7 @@ def prepare(out: Path, settings: FleetSettings, command: str, spec: BackboneSpec
         if held and FLEET_FILE not in held:
             found = f"{len(held)} other files or folders ({', '.join(held[:3])})"
             raise ConfigurationError(f"{out} holds {found} and no {FLEET_FILE}; give another --out")
-        kept = RESUMED if resume and COMPUTED_FILE in held and _same(out, content) else ()
+        kept = RESUMED if resume and former(out, settings) is Former.CUT_SHORT else ()
         for name in PRODUCTS:
             if name not in kept:
                 _remove(out / name)

@@ -40,10 +40,15 @@ class FleetSettings(BaseModel):
         devices: how many users, each with one device.
         mix: device class -> relative weight; shared out by largest remainder, so that the counts are exact.
         gateway_size: microcontrollers that one gateway node hosts; other devices are a node each.
-        data: as `tinytrain_core.fewshot.sources.open_source` takes it.
+        data: a folder of class folders, a zip of one, either followed by :SPLIT, glyphs, glyphs:SPLIT, or
+            torchvision:NAME:SPLIT.
         min_ways, max_ways: classes of a user, drawn between the two.
         shots, holdout: images of a class to learn from, and to measure on, at most.
         backbone: a file, or a shipped one by name; empty is mcunet-5fps.
+        method: by its name, with options as tinytrain:ratio=0.25; docs/methods.md has them.
+        steps, learning_rate, optimiser, views, precision: of the training on each device, as the engine has them.
+        seed: of everything that is drawn.
+        rounds: how often the server asks every node that is there.
         engine: what simulates: `workers`, processes of this machine; `ray`, a Ray cluster; `flower`, Flower's own
             engine, which knows no time and so no availability, links, power or faults.
         workers: processes that simulate, by default one for each core; they change a run's time, never a report.

@@ -14,6 +14,7 @@ from simulations.comparing.sections import comparison_page, comparison_sections
 from simulations.finished_run import Run, read_run, write_html, write_results
 from simulations.options import Style
 from simulations.reporting.account import as_fields, lines
+from simulations.reporting.lead import AVERAGED
 from simulations.reporting.sections import print_sections, render_page
 from simulations.reporting.table import as_json, print_table
 from simulations.studies.program import typed_command
@@ -54,6 +55,9 @@ def show_run(out: Path, style: Format, console: Console, talk: Console) -> None:
         return
     talk.print()
     print_table(run.account.summary, console)
+    if run.averaged:
+        line = f"Accuracy before: {AVERAGED}. Compare runs by the accuracy after."
+        console.print(line, highlight=False, soft_wrap=True)
     for line in lines(run.account):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     for cause, count in _failures(run).items():

@@ -46,11 +46,10 @@ def _distinct(names: Sequence[str]) -> bool:
     return len(set(names)) == len(names)
 
 
-def default_names(folders: Sequence[Path], runs: Sequence[Run]) -> list[str]:
-    """What the runs are called where nobody says: the baseline, else the folder; its whole path where two clash."""
-    own = [run.baseline or folder.resolve().name for folder, run in zip(folders, runs, strict=True)]
-    places = [folder.resolve().name for folder in folders]
-    return next((names for names in (own, places) if _distinct(names)), [str(folder) for folder in folders])
+def default_names(folders: Sequence[Path]) -> list[str]:
+    """What the runs are called where nobody says: their folders' names; the whole paths where two clash."""
+    names = [folder.resolve().name for folder in folders]
+    return names if _distinct(names) else [str(folder) for folder in folders]
 
 
 def _check_folders(folders: Sequence[Path]) -> None:
@@ -93,7 +92,7 @@ def read_compared(folders: Sequence[Path], names: Sequence[str] = ()) -> list[Co
     if names:
         _check_names(names, len(folders))
     runs = [read_run(folder) for folder in folders]
-    called = list(names) or default_names(folders, runs)
+    called = list(names) or default_names(folders)
     compared = [Compared(*found) for found in zip(called, folders, runs, strict=True)]
     _check_rounds(compared)
     return compared

@@ -10,7 +10,7 @@ from simulations.comparing.compared import Compared
 from simulations.reporting.bands import HEADER, NARROW
 from simulations.reporting.summary import WHOLE_FLEET, ClassRow
 from simulations.reporting.svg import FONT_SIZE, GRID, INK, MUTED, PAPER, class_colour, new_axes, to_svg
-from simulations.reporting.units import accuracy_text, gain_text
+from simulations.reporting.units import accuracy_text, gain_text, shown_interval
 from simulations.results.happened import Spread
 from tinytrain_core.statistics import Mean
 
@@ -20,9 +20,11 @@ FIGURES = 78.0  # the width of a mean and its interval
 ECDF_HEIGHT = 230.0
 LEGEND = 18.0  # the height of a line of it
 Pick = Callable[[ClassRow], Mean | None]
-QUANTITIES: dict[str, tuple[Pick, Callable[[Mean | None], str], str]] = {
-    "gain": (lambda row: row.gain, gain_text, "gain, points of accuracy"),
-    "accuracy after": (lambda row: row.after, accuracy_text, "accuracy after, %"),
+Bounds = tuple[float, float]
+EDGE = 2.0  # beyond what is possible, for a whole dot
+QUANTITIES: dict[str, tuple[Pick, Callable[[Mean | None], str], str, Bounds]] = {
+    "gain": (lambda row: row.gain, gain_text, "gain, points of accuracy", (-100.0, 100.0)),
+    "accuracy after": (lambda row: row.after, accuracy_text, "accuracy after, %", (0.0, 100.0)),
 }
 
 
@@ -41,9 +43,10 @@ def rows_by_class(compared: Sequence[Compared]) -> dict[str, list[ClassRow | Non
     return found
 
 
-def _dot(axes: Axes, y: float, mean: Mean, colour: str, text: str) -> None:
-    middle, half = 100 * mean.mean, 100 * (mean.interval or 0)
-    axes.plot([middle - half, middle + half], [y, y], color=colour, linewidth=2.2, solid_capstyle="round")
+def _dot(axes: Axes, y: float, mean: Mean, bounds: Bounds, colour: str, text: str) -> None:
+    middle, half = 100 * mean.mean, 100 * (shown_interval(mean) or 0)
+    ends = [max(middle - half, bounds[0]), min(middle + half, bounds[1])]
+    axes.plot(ends, [y, y], color=colour, linewidth=2.2, solid_capstyle="round")
     axes.plot([middle], [y], "o", markersize=7, color=colour, markeredgecolor=PAPER, markeredgewidth=1)
     place = axes.get_yaxis_transform()
     axes.text(1.03, y, text, transform=place, color=INK, fontsize=FONT_SIZE - 1, va="center", clip_on=False)
@@ -51,7 +54,7 @@ def _dot(axes: Axes, y: float, mean: Mean, colour: str, text: str) -> None:
 
 def dots_figure(compared: Sequence[Compared], quantity: str) -> str:
     """A quantity's mean with its 95 % interval, for each class a row of each run."""
-    pick, text, label = QUANTITIES[quantity]
+    pick, text, label, bounds = QUANTITIES[quantity]
     by_class = rows_by_class(compared)
     block = HEADER + PITCH * len(compared)
     tops = [block * position + HEADER for position in range(len(by_class))]
@@ -62,13 +65,15 @@ def dots_figure(compared: Sequence[Compared], quantity: str) -> str:
         for run, row in enumerate(rows):
             mean = pick(row) if row else None
             if mean is not None:
-                _dot(axes, top + PITCH * (run + 0.5), mean, class_colour(run), text(mean))
+                _dot(axes, top + PITCH * (run + 0.5), mean, bounds, class_colour(run), text(mean))
     places = [top + PITCH * (run + 0.5) for top in tops for run in range(len(compared))]
     axes.set_yticks(places, [_literal(one.name) for _ in by_class for one in compared])
     axes.tick_params(axis="y", pad=8)
     if quantity == "gain":
         axes.axvline(0, color=MUTED, linewidth=1)
     axes.margins(x=0.06)
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, bounds[0] - EDGE), min(high, bounds[1] + EDGE))
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.set_ylim(block * len(by_class), 0)
     _finish(axes, "x", label)
@@ -98,10 +103,9 @@ def gains_figure(compared: Sequence[Compared]) -> str:
         gains = Spread.of([100 * (r.accuracy_after - r.accuracy_before) for r in one.by_device.values()])
         if gains is None:
             continue
-        shares = [100 * (point + 1) / len(gains.curve) for point in range(len(gains.curve))]
-        axes.step(
-            gains.curve, shares, where="post", color=class_colour(position), linewidth=2, label=_literal(one.name)
-        )
+        points, shares = gains.steps(gains.curve[0], gains.greatest)
+        per_cent = [100 * share for share in shares]
+        axes.step(points, per_cent, where="post", color=class_colour(position), linewidth=2, label=_literal(one.name))
     axes.axvline(0, color=MUTED, linewidth=1)
     axes.set_ylim(0, 102)
     axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from simulations.comparing.compared import Compared
 from simulations.comparing.differences import QUANTITIES, Difference
 from simulations.comparing.figures import dots_figure, gains_figure
-from simulations.comparing.settings import differing_settings, value_text, why_unpaired
+from simulations.comparing.notes import COST_NOTE, accuracy_notes, difference_notes
+from simulations.comparing.settings import differing_settings, value_text
 from simulations.reporting import units
 from simulations.reporting.account import Account
 from simulations.reporting.sections import Page, Section
@@ -34,27 +35,7 @@ COST_COLUMNS = (
     "up",
 )
 DIFFERENCE_COLUMNS = ("quantity", "devices", "difference,\npoints", "p", "p, ranks", "p, Holm")
-ACCURACY_NOTE = (
-    "± is the 95 % interval of the mean over devices (Student's t). Worst tenth: mean gain, in points, of the tenth "
-    "that gained least. Harmed: devices whose adapted backbone is less accurate than their base; Wilson's interval."
-)
-COST_NOTE = (
-    "Time: virtual, from the sending of a request to the arrival of its report. Energy: of computing, for each device "
-    "that computed, its rounds together, and of all. Down and up: bytes over the air of all devices in all rounds."
-)
-PAIRED_NOTE = (
-    "Of {} the devices are the same, with the same images: differences are paired, device by device; p is the paired "
-    "t test's, beside it that of Wilcoxon's signed-rank test."
-)
-UNPAIRED_NOTE = (
-    "Of {} the devices are not the same, because these settings differ: {}. So the difference is that of two "
-    "independent groups (Welch's interval and t test), wider than that of the same devices would be."
-)
-HOLM_NOTE = (
-    "Holm: p adjusted for all runs of the table in one quantity over the whole fleet; over classes, for all runs and "
-    "classes."
-)
-LIES_NOTE = "Of {} nodes of {} the simulation knows that they lie; their reports count as the server has them."
+SHOWN_SETTINGS = 20  # of a terminal
 CAPTION = "Dots are means, lines 95 % intervals; below, the share of the devices that gain at most so much."
 
 
@@ -116,10 +97,9 @@ def _rows(compared: Sequence[Compared]) -> list[tuple[str, str, Pairs]]:
 
 def _accuracy_section(compared: Sequence[Compared]) -> Section:
     rows = [(title, run, *_accuracy_texts(row)) for title, run, (row, _) in _rows(compared)]
-    liars = [LIES_NOTE.format(one.account.liars, one.name) for one in compared if one.account.liars]
     plots = (dots_figure(compared, "gain"), dots_figure(compared, "accuracy after"), gains_figure(compared))
     columns = ("device class", "run", *ACCURACY_COLUMNS)
-    return Section("Accuracy", columns, rows, 2, (ACCURACY_NOTE, *liars), CAPTION, plots)
+    return Section("Accuracy", columns, rows, 2, accuracy_notes(compared), CAPTION, plots)
 
 
 def _cost_section(compared: Sequence[Compared]) -> Section:
@@ -127,24 +107,15 @@ def _cost_section(compared: Sequence[Compared]) -> Section:
     return Section("What it took", ("device class", "run", *COST_COLUMNS), rows, 2, (COST_NOTE,))
 
 
-def _difference_notes(compared: Sequence[Compared]) -> list[str]:
-    first, *others = compared
-    reasons = {one.name: why_unpaired(first, one) for one in others}
-    same = [name for name, why in reasons.items() if not why]
-    notes = [PAIRED_NOTE.format(" and ".join([first.name, *same]))] if same else []
-    return [*notes, *(UNPAIRED_NOTE.format(f"{first.name} and {n}", "; ".join(w)) for n, w in reasons.items() if w)]
-
-
 def _difference_row(difference: Difference) -> tuple[str, ...]:
     found = difference.found
-    half = "" if found.interval is None else f" ± {100 * found.interval:.1f}"
     p_values = (found.p_value, difference.rank_p, difference.holm_p)
     return (
         difference.title,
         difference.run,
         difference.quantity,
         str(found.count),
-        units.points_text(found.mean) + half,
+        units.points_text(found.mean) + units.half_text(found),
         *map(p_text, p_values),
     )
 
@@ -154,15 +125,15 @@ def _difference_section(compared: Sequence[Compared], found: Sequence[Difference
     caption = f"Each run less {compared[0].name}, in points of accuracy: above 0 is better than {compared[0].name}."
     ordered = sorted(found, key=lambda d: (d.profile is not None, d.profile or 0, list(QUANTITIES).index(d.quantity)))
     rows = [_difference_row(difference) for difference in ordered]
-    notes = [*_difference_notes(compared), HOLM_NOTE]
-    return Section(title, ("device class", "run", *DIFFERENCE_COLUMNS), rows, 3, notes, caption)
+    return Section(title, ("device class", "run", *DIFFERENCE_COLUMNS), rows, 3, difference_notes(compared), caption)
 
 
 def _settings_section(compared: Sequence[Compared]) -> Section:
     rows = [(key, *map(value_text, values)) for key, values in differing_settings(compared).items()]
     names = [one.name for one in compared]
     note = () if rows else ("All settings are the same.",)
-    return Section("Settings that differ", ("setting", *names), rows, 1, note)
+    columns = ("setting", *names)
+    return Section("Settings that differ", columns, rows, 1, note, words=True, shown=SHOWN_SETTINGS)
 
 
 def comparison_sections(compared: Sequence[Compared], found: Sequence[Difference]) -> list[Section]:

@@ -152,6 +152,8 @@ def federated(
         "respect_budgets": respect_budgets,
     }
     settings = parse_settings(FederatedSettings, asked, "the options cannot be used")
+    if kind.federates and not rounds:
+        raise ConfigurationError(f"--rounds is 0, and {kind.name} is nothing without; give 1 or more")
     rates = _rates(tune) if tune is not None and kind.adapts else []
     check_engine(fleet)
     talk = consoles(style)[1]

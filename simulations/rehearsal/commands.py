@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from server.fleet.rollout.spec import RolloutSpec, load_spec
+from server.fleet.rollout.spec import RolloutSpec
 from simulations.clock import START_S
 from simulations.engine import executor
 from simulations.environment import WORKER, environment
@@ -24,17 +24,23 @@ from simulations.rehearsal.sections import effort
 from simulations.rehearsal.world import RehearsedWorld
 from simulations.reporting.sections import print_sections
 from simulations.run_folder import LOGS
-from simulations.settings import FleetSettings, load_settings
+from simulations.settings import FleetSettings, load_settings, shipped
 from simulations.studies.program import INTERRUPTED, PROGRAM, typed_command
+from tinytrain_core.configuration import parse_settings, read_yaml_file
 from tinytrain_core.console import Format
 from tinytrain_core.errors import ConfigurationError, StorageError
 from tinytrain_core.files import write_file
 
 NOT_COMPLETED = 20  # the exit code where a gate, or nobody's answering, kept the release from the fleet
+SHIPPED_ROLLOUT = "rollout"  # in simulations/configs/
 FUNCTION = "simulations.rehearsal.work:personalise"
 
 SpecFile = Annotated[
-    Path, typer.Argument(metavar="ROLLOUT.yaml", help="The rollout, as `tinytrain-server rollout start` takes it.")
+    Path,
+    typer.Argument(
+        metavar="ROLLOUT.yaml",
+        help="The rollout, as `tinytrain-server rollout start` takes it, or `rollout`, which the program brings.",
+    ),
 ]
 Fleet = Annotated[
     Path | None, typer.Option("--fleet", metavar="FLEET.yaml", help=f"The fleet to rehearse it on. {CONFIG_HELP}")
@@ -80,6 +86,23 @@ def _prepare(out: Path, command: str) -> None:
     except OSError as error:
         raise StorageError(f"cannot prepare {out}: {error.strerror}; give another --out") from error
     write_file(out / REHEARSAL_FILE, json.dumps({"command": command, "end": "under way"}, indent=2).encode() + b"\n")
+
+
+def _spec(rollout: Path) -> RolloutSpec:
+    """The rollout in a file, or the shipped one by its name where there is no such file.
+
+    Raises:
+        ConfigurationError: there is no such file, or it is not a rollout.
+    """
+    if str(rollout) == SHIPPED_ROLLOUT and not rollout.is_file():
+        fields = shipped(SHIPPED_ROLLOUT)
+    else:
+        fields = read_yaml_file(
+            rollout,
+            f"write one as docs/operations.md explains it, beginning with simulations/configs/{SHIPPED_ROLLOUT}.yaml, "
+            f"which `{PROGRAM} rehearse {SHIPPED_ROLLOUT}` takes by its name",
+        )
+    return parse_settings(RolloutSpec, fields, f"{rollout} is not a rollout")
 
 
 def _settings(fleet: Path | None, flags: dict[str, int | None], override: list[str] | None) -> FleetSettings:
@@ -145,7 +168,7 @@ def rehearse_command(
 
     Example: tinytrain-sim rehearse spring.yaml --fleet city --release new.safetensors -o devices=200
     """
-    command, spec = typed_command(), load_spec(rollout)
+    command, spec = typed_command(), _spec(rollout)
     settings = _settings(fleet, {"seed": seed, "workers": workers}, override)
     console = Console()
     talk = Console(stderr=True) if style is Format.JSON else console

@@ -6,20 +6,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from simulations.rehearsal.stages import PASSED, STOPPED, StageResult
-from simulations.rehearsal.times import DAY_S, HOUR_S, MINUTE_S
+from simulations.rehearsal.times import unit_of
 from simulations.reporting.svg import ACCENT, FONT_SIZE, GRID, INK, MUTED, WORSE, new_axes, to_svg
 
 WIDTH, HEIGHT = 720.0, 280.0
-SHORT_S, LONG_S = 2 * HOUR_S, 3 * DAY_S  # below the one the axis counts minutes, beyond the other days
 MOST_POINTS = 1_000
 MARKS = {PASSED: ("D", INK), STOPPED: ("X", WORSE)}
+BACK = ("<", ACCENT)
+MARGIN = 0.015  # of the time axis, at both ends, so that marks there are whole
 LANE = 0.11  # of the curve's height, for each stage's bar and its name
-
-
-def _unit(ended_s: float) -> tuple[float, str]:
-    if ended_s < SHORT_S:
-        return MINUTE_S, "minutes"
-    return (DAY_S, "days") if ended_s > LONG_S else (HOUR_S, "hours")
 
 
 def _curve(axes: Axes, times_s: Sequence[float], ended_s: float, unit_s: float, devices: int) -> None:
@@ -38,7 +33,7 @@ def _lane(axes: Axes, place: int, began: float, ended: float, text: str, colour:
     axes.plot([began, ended], [y, y], color=colour, linewidth=4, solid_capstyle="butt")
     axes.text(0, y + 45 * LANE, text, va="center", color=MUTED, fontsize=FONT_SIZE - 2)
     if marker:
-        axes.plot([ended], [y], marker=marker, color=colour, markersize=7)
+        axes.plot([ended], [y], marker=marker, color=colour, markersize=7, clip_on=False)
         axes.axvline(ended, color=GRID, linewidth=0.8, zorder=0)
 
 
@@ -51,7 +46,8 @@ def _lanes(axes: Axes, stages: Sequence[StageResult], back_s: float | None, ende
         name = f"stage {stage.number}, {stage.title}: {stage.result}"
         _lane(axes, place, began_s / unit_s, end_s / unit_s, name, colour, marker)
     if back_s is not None:
-        _lane(axes, len(begun) + 1, back_s / unit_s, ended_s / unit_s, "the way back", MUTED)
+        marker, colour = BACK
+        _lane(axes, len(begun) + 1, back_s / unit_s, ended_s / unit_s, "the way back", colour, marker)
 
 
 def timeline(
@@ -67,14 +63,16 @@ def timeline(
         times_s: when each device had reported. ended_s: the end of the rehearsal.
         back_s: when nodes were told to go back; None where they were not.
     """
-    unit_s, unit = _unit(ended_s)
+    unit_s, unit, _ = unit_of(ended_s)
     lanes = sum(stage.began_s is not None for stage in stages) + (back_s is not None)
-    figure, axes = new_axes(WIDTH, HEIGHT * (1 + LANE * lanes), 48, 16, 12, 40)
+    figure, axes = new_axes(WIDTH, HEIGHT * (1 + LANE * lanes), 62, 16, 12, 40)
     _lanes(axes, stages, back_s, ended_s, unit_s)
     _curve(axes, times_s, ended_s, unit_s, max(devices, 1))
     axes.set_ylim(-100 * LANE * (lanes + 0.5), 104)
-    axes.set_xlim(0, max(ended_s / unit_s, 1e-6) * 1.02)
+    span = max(ended_s / unit_s, 1e-6)
+    axes.set_xlim(-MARGIN * span, (1 + MARGIN) * span)
     axes.set_yticks([0, 25, 50, 75, 100], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_ylabel("devices that have reported", loc="top", color=MUTED, fontsize=FONT_SIZE)
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.set_xlabel(f"virtual {unit} since the start")
     label = f"Share of the rollout's {devices} devices that have reported, over time, and its stages"

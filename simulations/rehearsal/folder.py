@@ -16,11 +16,13 @@ from server.fleet.rollout import store
 from server.fleet.rollout.spec import RolloutSpec
 from server.fleet.rollout.start import began, prepared
 from server.fleet.rollout.state import RolloutState
+from server.fleet.rollout.targeting import members
 from server.releases.drafts import draft_release, draft_rollback
 from server.releases.registry import Registry
 from server.releases.signing import add_signatures, sign_manifest, signatures_path
 from server.releases.trust import add_keys
 from tinytrain_core.backbones.weights import read_bytes
+from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.files import write_file
 from tinytrain_core.release import Manifest, Trust
 
@@ -135,6 +137,15 @@ def _add_nodes(database: Database, fleet: Sequence[NodeConfig], now_s: float) ->
         connection.executemany("UPDATE nodes SET node_id = ? WHERE name = ?", ids)
 
 
+def _check_target(spec: RolloutSpec, known: Sequence[Node]) -> None:
+    if not members(spec, known):
+        raise ConfigurationError(
+            f"none of the {len(known)} simulated nodes fits the target: they are called {node_name(0)} to "
+            f"{node_name(len(known) - 1)}, have no tags, and host the classes of the fleet's mix; rehearse a copy of "
+            "the rollout without what only the real fleet has"
+        )
+
+
 def begin(fleet: RehearsedFleet, spec: RolloutSpec, now_s: float) -> RolloutState:
     """Begin the rollout, after every check of `tinytrain-server rollout start`.
 
@@ -142,8 +153,9 @@ def begin(fleet: RehearsedFleet, spec: RolloutSpec, now_s: float) -> RolloutStat
         ConfigurationError: no such release, nobody to send it to, too few for the first stage, or no way back.
     """
     with Database(fleet.config.database) as database:
-        cohort = fleet.config.minimum_cohort
-        state = prepared(spec, fleet.registry, fleet.trust, nodes(database), now_s, cohort)
+        known = nodes(database)
+        _check_target(spec, known)
+        state = prepared(spec, fleet.registry, fleet.trust, known, now_s)  # no cohort, as nobody real is to be hidden
         with database.transaction() as connection:
             state = store.insert_rollout(connection, state, now_s)
             store.record(connection, state.number, [began(state)], now_s)

@@ -17,21 +17,16 @@ from server.fleet.link import Records
 from simulations.clock import VirtualClock
 from simulations.rehearsal.account import Account
 from simulations.rehearsal.computing import Computing
-from simulations.rehearsal.earlier import Earlier
 from simulations.rehearsal.events import Events
-from simulations.rehearsal.folder import node_name
 from simulations.rehearsal.messages import Door
 from simulations.rehearsal.node import SimulatedAgent, VirtualWork
+from simulations.rehearsal.workshop import Workshop
 from simulations.rehearsal.world import RehearsedWorld
-from simulations.world.visit import Fate, Visit
-from tinytrain_core.orders import QUERY_SYNC, TRAIN_ORDER, OrderRequest, SyncRequest
-from tinytrain_core.report import validate_report
-from tinytrain_core.wire import report_record
+from simulations.world.visit import Fate
+from tinytrain_core.orders import QUERY_SYNC, OrderRequest, SyncRequest
 
 LOST_AFTER_S = 60.0  # a message's time, until its answer is no longer waited for
-LONGEST_S = 31 * 86_400.0  # that a work which has begun may wait for power, or to be heard of
-CRASHED = 9  # the exit code of a worker that the world ends
-ANSWER, WORK = f"{QUERY_SYNC}.answer", f"{TRAIN_ORDER}.work"  # the other ways, as visits are called
+ANSWER = f"{QUERY_SYNC}.answer"  # the way back, as visits are called
 Make = Callable[[int, NodeConfig, Starter], SimulatedAgent]
 
 
@@ -57,7 +52,7 @@ class SimulatedLink:
         make: Make,
         hold_s: float,
     ) -> None:
-        self._nodes, self._world, self._clock, self._computing = nodes, world, clock, computing
+        self._nodes, self._world, self._clock = nodes, world, clock
         self._make, self._hold_s = make, hold_s
         self._doors: dict[int, Door] = {}
         self._numbers: dict[tuple[int, str], int] = {}
@@ -65,7 +60,7 @@ class SimulatedLink:
         self._arrived: list[tuple[float, int, Records | None]] = []
         self._present: tuple[float, frozenset[int]] = (0.0, frozenset())
         self.account = Account.of(len(nodes))
-        self.earlier: Earlier | None = None  # where it matters what was in use before
+        self.workshop = Workshop(nodes, world, computing, self._events, self.account)
 
     def online(self) -> frozenset[int]:
         """The nodes that can be reached now."""
@@ -88,7 +83,8 @@ class SimulatedLink:
         self.account.nodes[node].messages += 1
         size = size_bytes(request.model_dump())
         if isinstance(request, OrderRequest):
-            self._foresee(node, request)
+            door = self._doors.get(node)
+            self.workshop.foresee(node, request, door.agent.state.next_position if door else 1)
         down = size + len(backbone or b"")
         number = self._number(node, kind)
         visit = self._world.visit(node, kind, number, now_s, ttl_s, Fate.ANSWERS, down, 0, ())
@@ -99,15 +95,6 @@ class SimulatedLink:
         else:
             self._events.later(visit.arrived_s, partial(self._take, node, request, backbone, size, expires_s))
         return f"{node_id} {kind} {number}"
-
-    def _foresee(self, node: int, request: OrderRequest) -> None:
-        """Begin to compute what an order will be answered with, unless the node will drop out of it."""
-        door = self._doors.get(node)
-        if self._world.fate(node, TRAIN_ORDER, door.agent.state.next_position if door else 1) is Fate.DROPS_OUT:
-            return
-        self._computing.begin(self._nodes[node], request.request().model_copy(update={"digest": request.digest}))
-        if self.earlier is not None:
-            self.earlier.begin(self._nodes[node])
 
     def replies(self) -> list[tuple[int, Records | None]]:
         """What has come back by now."""
@@ -142,8 +129,11 @@ class SimulatedLink:
     def _door(self, node: int) -> Door:
         if node not in self._doors:
             config = self._nodes[node]
-            self._doors[node] = Door(config, self._make(node, config, partial(self._work, node)))
+            self._doors[node] = Door(config, self._make(node, config, partial(self._begin, node)))
         return self._doors[node]
+
+    def _begin(self, node: int, job: Job) -> VirtualWork:
+        return self.workshop.begin(node, self._doors[node].agent, job)
 
     def _take(
         self, node: int, request: SyncRequest, backbone: bytes | None, size: int, expires_s: float, now_s: float
@@ -189,35 +179,3 @@ class SimulatedLink:
         self._look(node, now_s)
         if (at_s := agent.runner.wakes_s(now_s)) is not None:
             self._events.later(at_s, partial(self._wake, node))
-
-    def _work(self, node: int, job: Job) -> VirtualWork:
-        """A worker begins: what it will have computed, and when the world lets it end."""
-        now_s, agent = self._events.now_s, self._doors[node].agent
-        order = agent.state.running()
-        fate = self._world.fate(node, TRAIN_ORDER, order.position if order else 1)
-        records = {} if fate is Fate.DROPS_OUT else self._records(node, job)
-        works = self._world.works(node, records)
-        visit = self._world.visit(node, WORK, self._number(node, WORK), now_s, LONGEST_S, fate, 0, 0, works)
-        self.account.add(visit)
-        told = [json.dumps({"report": record}).encode() for record in records.values()]
-        code = CRASHED if fate is Fate.CRASHES else 0
-        digest = job.request.digest
-
-        def learnt(line: bytes) -> None:
-            agent.store.learnt(validate_report(json.loads(line)["report"]), digest)
-
-        return VirtualWork(
-            now_s, visit.arrived_s, told, lambda: self._events.now_s, code, learnt, partial(self._cut, visit)
-        )
-
-    def _records(self, node: int, job: Job) -> dict[str, dict[str, Any]]:
-        """What the devices will report; what they reported before is then known to the server."""
-        if self.earlier is not None:
-            self.earlier.write(node_name(node), job.node)
-        reports = self._computing.reports(job.node, job.request)
-        return {report_record(place): report.model_dump() for place, report in enumerate(reports)}
-
-    def _cut(self, visit: Visit, left: float) -> None:
-        """A work ends before its time: what it would have cost is not spent."""
-        self._world.interrupted(visit.works, left, self._events.now_s)
-        self.account.nodes[visit.node].energy_j -= left * sum(work.energy_j for work in visit.works)

@@ -181,7 +181,7 @@ def rehearse(
         with controller:
             if fleet.in_use is not None and spec.gates.max_drop is not None:
                 manifest, request = fleet.in_use[0], spec.training.request(fleet.in_use[0].digest, rollout.number)
-                link.earlier = Earlier(computing, controller.connection, request, manifest.version, began_s)
+                link.workshop.earlier = Earlier(computing, controller.connection, request, manifest.version, began_s)
             drive = _Drive(controller, link, clock, world)
             end = drive.run(pace, on_pass)
             rollout = controller.rollout

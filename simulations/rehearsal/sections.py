@@ -1,12 +1,12 @@
 """A rehearsal as tables for people: its stages, what gates said, every decision, and what remains."""
 
 from collections.abc import Mapping, Sequence
-from math import inf
 
 from server.words import age
+from simulations.rehearsal.notes import advice, way_back, without_stable
 from simulations.rehearsal.rehearse import End, Rehearsal
-from simulations.rehearsal.stages import NOT_BEGUN, STOPPED, Decided, StageResult
-from simulations.rehearsal.times import HOUR_S, day_text
+from simulations.rehearsal.stages import NOT_BEGUN, Decided, StageResult
+from simulations.rehearsal.times import SHORT_S, day_text, moment_text, unit_of
 from simulations.reporting.sections import Section
 from simulations.reporting.units import NOTHING, bytes_text, gain_text, joules_text
 
@@ -31,32 +31,33 @@ TIMES = (
 )
 
 
+def _length_s(rehearsal: Rehearsal) -> float:
+    return rehearsal.ended_s - rehearsal.began_s
+
+
 def headline(rehearsal: Rehearsal) -> str:
     """What came of it in a sentence or two."""
-    state, took_s = rehearsal.rollout, rehearsal.ended_s - rehearsal.began_s
-    where = f"{day_text(took_s)}, {took_s / HOUR_S:.1f} virtual hours after it began"
+    state, took_s = rehearsal.rollout, _length_s(rehearsal)
+    unit_s, unit, _ = unit_of(took_s)
+    day = "" if took_s < SHORT_S else f"on {day_text(took_s)}, "
+    where = f"{day}{took_s / unit_s:.1f} virtual {unit} after it began"
     reason = (
         f" {state.reason[:1].upper()}{state.reason[1:]}."
         if rehearsal.end in (End.ROLLED_BACK, End.HALTED, End.PAUSED) and state.reason
         else ""
     )
-    return f"Rollout {state.spec.name}, release {state.version}: {rehearsal.end.value} on {where}. " + (
-        f"{_ENDS[rehearsal.end]}{reason}"
+    return f"Rollout {state.spec.name}, release {state.version}: {rehearsal.end.value} {where}. " + (
+        f"{_ENDS[rehearsal.end]}{reason}{without_stable(rehearsal)}"
     )
 
 
-def _when(at_s: float | None) -> str:
-    return NOTHING if at_s is None else f"{day_text(at_s)} ({at_s / HOUR_S:.1f} h)"
-
-
-def _row(stage: StageResult) -> tuple[str, ...]:
+def _row(stage: StageResult, whole_s: float) -> tuple[str, ...]:
     begun = stage.result != NOT_BEGUN
     return (
         f"{stage.number}",
         stage.title,
         stage.result,
-        _when(stage.began_s),
-        _when(stage.ended_s),
+        *(NOTHING if at_s is None else moment_text(at_s, whole_s) for at_s in (stage.began_s, stage.ended_s)),
         f"{stage.nodes}",
         f"{stage.devices}",
         f"{stage.reported}",
@@ -69,28 +70,13 @@ def _row(stage: StageResult) -> tuple[str, ...]:
     )
 
 
-def _stages(stages: Sequence[StageResult], plots: Sequence[str]) -> Section:
-    return Section("Stages", COLUMNS, [_row(stage) for stage in stages], labels=3, notes=(TIMES,), plots=plots)
+def _stages(rehearsal: Rehearsal, stages: Sequence[StageResult], plots: Sequence[str]) -> Section:
+    rows = [_row(stage, _length_s(rehearsal)) for stage in stages]
+    return Section("Stages", COLUMNS, rows, labels=2, notes=(TIMES, *way_back(rehearsal)), plots=plots)
 
 
 def _figure(value: object) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else f"{value}"
-
-
-def _advice(rehearsal: Rehearsal, stages: Sequence[StageResult]) -> list[str]:
-    """What to do where a gate could not judge."""
-    gates, found = rehearsal.rollout.spec.gates, []
-    if any(stage.result == STOPPED and stage.figures.get("counted", inf) < gates.min_reports for stage in stages):
-        found.append(
-            f"Gates need min_reports = {gates.min_reports} devices that have reported or failed. Where one is away a "
-            "small stage has fewer: give it more devices or a longer deadline_s, or say too_few: pass."
-        )
-    if gates.max_drop is not None and rehearsal.fleet.in_use is None:
-        found.append(
-            "max_drop was not judged: it compares with what devices have reported of the release before. Say --stable "
-            "with the backbone that they use now, and it is."
-        )
-    return found
 
 
 def _gates(rehearsal: Rehearsal, stages: Sequence[StageResult]) -> Section:
@@ -106,21 +92,20 @@ def _gates(rehearsal: Rehearsal, stages: Sequence[StageResult]) -> Section:
         if stage.verdict
     ]
     columns = ("stage", "result", "what the gates said", "figures", "devices\njudged")
-    cohort = rehearsal.rollout.cohort
     note = (
-        "Figures are as the rollout's file has its bounds: 0.1 is 10 %, or 10 points. Accuracies of fewer than "
-        f"{cohort} devices, a real server's minimum cohort, are not in them."
+        "Figures are as the rollout's file has its bounds: 0.1 is 10 %, or 10 points. A real server leaves out those "
+        f"on accuracies of fewer than {rehearsal.fleet.config.minimum_cohort} devices, its minimum_cohort."
     )
-    return Section("Gates", columns, rows, labels=4, notes=(note, *_advice(rehearsal, stages)))
+    return Section("Gates", columns, rows, labels=4, notes=(note, *advice(rehearsal, stages)))
 
 
-def _decisions(decided: Sequence[Decided]) -> Section:
+def _decisions(rehearsal: Rehearsal, decided: Sequence[Decided]) -> Section:
     half = MOST_DECISIONS // 2
     shown = decided if len(decided) <= MOST_DECISIONS else [*decided[:half], *decided[-half:]]
     left = len(decided) - len(shown)
-    rows = [(day_text(d.at_s), d.what, d.reason, f"{d.at_s / HOUR_S:.2f}") for d in shown]
+    rows = [(moment_text(d.at_s, _length_s(rehearsal)), d.what, d.reason) for d in shown]
     notes = (f"{left} decisions between these are in rehearsal.json.",) if left else ()
-    return Section("Decisions", ("when", "what", "why", "hours"), rows, labels=3, notes=notes)
+    return Section("Decisions", ("when", "what", "why"), rows, labels=3, notes=notes)
 
 
 def _counted(title: str, what: str, counts: Mapping[str, int], unit: str) -> Section:
@@ -136,7 +121,7 @@ def sections(
 ) -> list[Section]:
     """The tables, those left out that would be empty."""
     causes = dict(sorted(rehearsal.link.account.causes.items()))
-    found = [_stages(stages, plots), _gates(rehearsal, stages), _decisions(decided)]
+    found = [_stages(rehearsal, stages, plots), _gates(rehearsal, stages), _decisions(rehearsal, decided)]
     if left:
         found.append(_counted("What remains", "nodes that owe reports", left, "nodes"))
     if causes:

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from simulations.reporting.bands import NARROW
 from simulations.reporting.svg import FONT_SIZE, GRID, INK, MUTED, class_colour, new_axes, to_svg
 from simulations.reporting.units import seconds_text
-from simulations.results.happened import Happened
+from simulations.results.happened import Happened, Spread
 
 TIME_HEIGHT = 210.0
 CAUSE_PITCH = 40.0
@@ -17,14 +17,11 @@ TICKS_S = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 6 * 3600, 86_400, 7 * 86_400,
 Palette = Mapping[str, int]  # the position of a class's colour, by its name in the catalogue
 
 
-def _curve(axes: Axes, row: Happened, colour: str) -> None:
-    """The share of a class's tries that were done by then; the rest of them never were."""
-    if row.time_s is None:
-        return
-    curve = row.time_s.curve
-    done = 100 * row.time_s.count / row.tries
-    shares = [done * (point + 1) / len(curve) for point in range(len(curve))]
-    axes.step([max(at_s, TICKS_S[0]) for at_s in curve], shares, where="post", color=colour, linewidth=2)
+def _curve(axes: Axes, spread: Spread, tries: int, ends: tuple[float, float], colour: str) -> None:
+    """The share of a class's tries that were done by then, from the first class to the last; the rest never were."""
+    times, shares = spread.steps(*ends)
+    done = [100 * share * spread.count / tries for share in shares]
+    axes.step([max(at_s, TICKS_S[0]) for at_s in times], done, where="post", color=colour, linewidth=2)
 
 
 def _time_ticks(axes: Axes) -> None:
@@ -40,8 +37,11 @@ def time_figure(rows: Sequence[Happened], palette: Palette) -> str:
     """By when each class was done: an empirical distribution over a logarithmic time axis, per cent of its tries."""
     figure, axes = new_axes(NARROW, TIME_HEIGHT + 50, 36, 14, 6, 44)
     axes.set_xscale("log")
+    spreads = [row.time_s for row in rows if row.time_s]
+    ends = (min((s.curve[0] for s in spreads), default=0.0), max((s.greatest for s in spreads), default=0.0))
     for row in rows:
-        _curve(axes, row, class_colour(palette[row.name]))
+        if row.time_s:
+            _curve(axes, row.time_s, row.tries, ends, class_colour(palette[row.name]))
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_ylim(0, 103)

@@ -98,7 +98,7 @@ def _each(total: int | None, row: Happened) -> str:
 def _energy(row: Happened) -> str:
     if row.energy_j is None:
         return units.NOTHING
-    half = row.energy_j.interval
+    half = units.shown_interval(row.energy_j)
     return units.joules_text(row.energy_j.mean) + ("" if half is None else f" ± {units.joules_text(half)}")
 
 

@@ -1,6 +1,5 @@
 """One self-contained HTML file about one run: no script, no network, light and dark, readable on a phone."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from simulations.reporting.happened_section import (
     happened_texts,
     losses,
 )
+from simulations.reporting.lead import AVERAGED_BASE, BASE
 from simulations.reporting.memory_figure import memory_figure
 from simulations.reporting.summary import ClassRow, Summary, evaluated, latest, summarise, trained
 from simulations.reporting.svg import CLASS_COLOURS
@@ -29,10 +29,10 @@ from tinytrain_core.report import PersonalisationReport
 
 TEMPLATE = "report.html"
 TASK_SIZES = {"ways": "classes", "support_images": "images to learn from", "holdout_images": "to measure on"}
-OUTCOMES = {
+OUTCOMES = {  # with what devices start from
     "adapted": "adapted; the delta is in use",
-    "kept_base": "adapted, but worse on the own holdout; the base backbone stays in use",
-    "cannot_afford": "no update fits the budget; the base backbone stays in use",
+    "kept_base": "adapted, but worse on the own holdout; the {} stays in use",
+    "cannot_afford": "no update fits the budget; the {} stays in use",
     "not_adapted": "the method does not adapt",
     "failed": "no result; see the causes below",
     "withheld": "done; the device keeps to itself what became of it",
@@ -47,6 +47,7 @@ class RunFacts:
         title: of the page. lead: what the devices did. left: what left them. command: that made the run.
         settings, provenance: rows of the two tables at its end.
         missing: cause -> nodes that were asked in the last round and gave no reply.
+        before: of what the accuracy before is, where devices do not start from the fleet's backbone; else empty.
     """
 
     title: str
@@ -56,6 +57,12 @@ class RunFacts:
     settings: dict[str, Any]
     provenance: dict[str, Any]
     missing: dict[str, int]
+    before: str = ""
+
+    @property
+    def base(self) -> str:
+        """What devices start from."""
+        return AVERAGED_BASE if self.before else BASE
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,8 @@ def verdict(row: ClassRow) -> tuple[str, str]:
     """What the paired difference says in one sentence, and its tone."""
     if row.gain is None:
         return "No device gave a result.", "bad"
-    if row.gain.interval is None:
-        return "One device alone has no interval.", ""
+    if units.shown_interval(row.gain) is None:
+        return f"{units.counted(row.gain.count, 'device')}: too few for an interval.", ""
     if not row.gain.excludes_zero:
         return "The interval includes 0: this run shows no difference.", ""
     if row.gain.mean > 0:
@@ -81,19 +88,27 @@ def verdict(row: ClassRow) -> tuple[str, str]:
     return "The interval excludes 0: the fleet lost.", "bad"
 
 
-def _tiles(account: Account, reports: Sequence[PersonalisationReport]) -> list[Tile]:
-    summary, fleet = account.summary, account.summary.fleet
+def _headline(fleet: ClassRow, before: str) -> Tile:
+    """What adapting gained; where devices start from averaged weights the accuracy that they end with."""
+    if before:
+        note = f"%. Before: {units.accuracy_text(fleet.before)} %, {before}: {units.gain_text(fleet.gain)} points."
+        return Tile("accuracy after", units.accuracy_text(fleet.after), note)
     sentence, tone = verdict(fleet)
+    before_after = f"{units.accuracy_text(fleet.before)} % before, {units.accuracy_text(fleet.after)} % after"
+    return Tile("accuracy gained", units.gain_text(fleet.gain), f"points. {before_after}. {sentence}", tone)
+
+
+def _tiles(account: Account, reports: Sequence[PersonalisationReport], facts: RunFacts) -> list[Tile]:
+    summary, fleet = account.summary, account.summary.fleet
     done = fleet.devices - fleet.failed
     asked = max(account.devices, fleet.devices)
     classes = f"of {units.counted(len(summary.rows), 'class', 'classes')} gave a result"
     classes += f"; {fleet.failed} failed" if fleet.failed else ""
-    before_after = f"{units.accuracy_text(fleet.before)} % before, {units.accuracy_text(fleet.after)} % after"
     over = f"{fleet.over_budget} of {done} devices above their budget"
     return [
-        Tile("accuracy gained", f"{units.gain_text(fleet.gain)}", f"points. {before_after}. {sentence}", tone),
+        _headline(fleet, facts.before),
         Tile("devices", f"{done} of {asked}" if asked > done else str(done), classes),
-        Tile("got worse", units.percent_text(fleet.worse_share), _worse_note(fleet)),
+        Tile("got worse", units.percent_text(fleet.worse_share), _worse_note(fleet, facts.base)),
         Tile(
             "memory budget used",
             units.percent_text(fleet.memory_share),
@@ -104,9 +119,9 @@ def _tiles(account: Account, reports: Sequence[PersonalisationReport]) -> list[T
     ]
 
 
-def _worse_note(fleet: ClassRow) -> str:
+def _worse_note(fleet: ClassRow, base: str) -> str:
     interval = f" (95 %: {units.interval_text(fleet.worse_interval)})" if fleet.worse_interval else ""
-    return f"of the devices{interval}; each keeps its base backbone"
+    return f"of the devices{interval}; each keeps its {base}"
 
 
 def _weights_note(reports: Sequence[PersonalisationReport]) -> str:
@@ -151,7 +166,7 @@ def render_html(
     return template(TEMPLATE).render(
         facts=facts,
         summary=summary,
-        tiles=_tiles(account, reports),
+        tiles=_tiles(account, reports, facts),
         loss_head=LOSS_HEAD,
         losses=losses(summary),
         happened=happened_texts(account),
@@ -162,8 +177,8 @@ def render_html(
         many=len(evaluated(latest(reports))) > MANY,
         rows=_class_rows(summary),
         fleet=cells(summary.fleet),
-        outcomes=[(OUTCOMES[name], name, count) for name, count in summary.fleet.outcomes.items()],
-        total_outcomes=sum(Counter(summary.fleet.outcomes).values()) or 1,
+        outcomes=[(OUTCOMES[name].format(facts.base), name, count) for name, count in summary.fleet.outcomes.items()],
+        ended=account.whole.ended if account.whole else None,
         task_note=_task_note(reports),
         spec=spec,
         accuracy=accuracy_figure(summary, reports),

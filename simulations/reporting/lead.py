@@ -9,6 +9,10 @@ NUMBERS = "Nothing but numbers left a device."
 WEIGHTS = "Weights of devices went to the server, which averaged them; no image left a device."
 
 
+AVERAGED = "of the averaged model on each device, before it is fine-tuned there"
+BASE, AVERAGED_BASE = "base backbone", "averaged backbone"
+
+
 def left_text(federates: bool) -> str:
     """What left the devices."""
     return WEIGHTS if federates else NUMBERS

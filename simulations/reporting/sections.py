@@ -27,6 +27,8 @@ class Section:
         rows: texts, as many as there are `columns`; rows whose first text is the same belong together.
         labels: how many columns, from the left, are words.
         notes: lines below the table. caption: what a page says above it. plots: `<svg>` elements of a page.
+        words: whether the other columns are words as well, flush left.
+        shown: how many rows a terminal gets at most, where a page has the others; None is all.
     """
 
     title: str
@@ -36,6 +38,8 @@ class Section:
     notes: Sequence[str] = ()
     caption: str = ""
     plots: Sequence[str] = ()
+    words: bool = False
+    shown: int | None = None
 
     def groups(self) -> list[list[tuple[str, ...]]]:
         """Rows that belong together, the first text only where it is new."""
@@ -60,12 +64,14 @@ def _table(section: Section) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
+    left = len(section.columns) if section.words else section.labels
     for position, name in enumerate(section.columns):
-        table.add_column(escape(name), justify="left" if position < section.labels else "right", no_wrap=True)
+        table.add_column(escape(name), justify="left" if position < left else "right", no_wrap=True)
     for group in section.groups():
         for row in group:
             table.add_row(*map(escape, row))
-        table.add_section()
+        if not section.words:
+            table.add_section()
     return table
 
 
@@ -85,8 +91,10 @@ def _parts(section: Section, width: int) -> Iterator[Section]:
 
 def _print(console: Console, sections: Sequence[Section]) -> None:
     for section in sections:
-        for part in _parts(section, console.width):
+        for part in _parts(replace(section, rows=section.rows[: section.shown]), console.width):
             console.print(_table(part))
+        if more := len(section.rows[section.shown :] if section.shown is not None else ()):
+            console.print(f"and {more} more: see the page", style="dim", highlight=False)
         for note in section.notes:
             console.print(fill(note, min(NOTE_WIDTH, console.width)), style="dim", highlight=False, markup=False)
         console.print()

@@ -32,9 +32,9 @@ COST_COLUMNS = (
 )
 ONE_TABLE_WIDTH = 138  # of a terminal; a narrower one gets two tables, one below the other
 NOTE = (
-    "± is the 95 % interval of the mean over devices (Student's t). Worse: adapted backbone below base on the "
-    "holdout; such a device keeps its base. Worst tenth: mean gain, in points, of the tenth that gained least. Live "
-    "memory: the largest share of a device's own budget. Backward MACs: of FullTrain's. Times and energies are "
+    "± is the 95 % interval of the mean over three or more devices (Student's t). Worse: adapted backbone below base "
+    "on the holdout; such a device keeps its base. Worst tenth: mean gain, in points, of the tenth that gained least. "
+    "Live memory: the largest share of a device's own budget. Backward MACs: of FullTrain's. Times and energies are "
     "estimates from the device catalogue."
 )
 

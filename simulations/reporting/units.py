@@ -1,11 +1,12 @@
 """Numbers as people read them: three significant digits and the unit that suits the size."""
 
-from tinytrain_core.statistics import Mean
+from tinytrain_core.statistics import Mean, Paired
 
 NOTHING = "–"
 KIBI = 1024
 KILO = 1000
 MORE_DIGITS = 3
+LEAST_VALUES = 3  # that an interval is shown of; of two it is wider than all that can be
 
 
 def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
@@ -67,20 +68,25 @@ def change_text(share: float) -> str:
     return f"{100 * share:+.1f} %".replace("-", "−")
 
 
+def shown_interval(mean: Mean | Paired) -> float | None:
+    """Half the 95 % interval, where there are values enough for it to say anything."""
+    return mean.interval if mean.count >= LEAST_VALUES else None
+
+
+def half_text(mean: Mean | Paired) -> str:
+    """Half the interval of a share in per cent, to follow the mean; empty where it is not shown."""
+    half = shown_interval(mean)
+    return "" if half is None else f" ± {100 * half:.1f}"
+
+
 def accuracy_text(mean: Mean | None) -> str:
     """A mean accuracy in per cent with its half interval."""
-    if mean is None:
-        return NOTHING
-    half = "" if mean.interval is None else f" ± {100 * mean.interval:.1f}"
-    return f"{100 * mean.mean:.1f}{half}"
+    return NOTHING if mean is None else f"{100 * mean.mean:.1f}{half_text(mean)}"
 
 
 def gain_text(mean: Mean | None) -> str:
     """A mean difference in percentage points, signed, with its half interval."""
-    if mean is None:
-        return NOTHING
-    half = "" if mean.interval is None else f" ± {100 * mean.interval:.1f}"
-    return f"{100 * mean.mean:+.1f}{half}".replace("-", "−")
+    return NOTHING if mean is None else f"{100 * mean.mean:+.1f}{half_text(mean)}".replace("-", "−")
 
 
 def points_text(share: float | None) -> str:

@@ -45,6 +45,11 @@ class Spread:
         curve = tuple(ordered[(len(ordered) - 1) * point // max(most - 1, 1)] for point in range(most))
         return cls(len(ordered), quantile(ordered, 0.5), quantile(ordered, 0.9), ordered[-1], curve)
 
+    def steps(self, start: float, end: float) -> tuple[list[float], list[float]]:
+        """Figures and the share of the devices at or below each, from none at `start` to all at `end`."""
+        shares = [(point + 1) / len(self.curve) for point in range(len(self.curve))]
+        return [start, *self.curve, end], [0.0, *shares, 1.0]
+
 
 @dataclass(frozen=True)
 class Happened:
@@ -57,7 +62,7 @@ class Happened:
         energy_j: of each device that computed, all its rounds together, so that each is one sample; `total_j` of all.
         down_bytes, up_bytes: of all together; None where they are not known.
         memory, macs: use over budget of the devices that trained, memory live and MACs of a backward pass.
-        causes: why there is no result -> tries.
+        causes: why there is no result -> tries; `ended` is that of the last round alone.
     """
 
     name: str
@@ -72,11 +77,13 @@ class Happened:
     memory: Spread | None
     macs: Spread | None
     causes: dict[str, int]
+    ended: dict[str, int] = field(default_factory=dict)
 
 
 class _Row(NamedTuple):
     """What is needed of a row of the table."""
 
+    round: int
     device_class: str | None
     device: int
     cause: str | None
@@ -105,14 +112,19 @@ class _Tally:
     memory: list[float] = field(default_factory=list)
     macs: list[float] = field(default_factory=list)
     causes: Counter[str] = field(default_factory=Counter)
+    round: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: _Row) -> None:
         if row.device != UNKNOWN_DEVICE:
             self.devices.add(row.device)
+        if row.round != self.round:
+            self.round, self.ended = row.round, Counter()
         self.tries += 1
         self.results += not row.cause
         if row.cause:
             self.causes[row.cause] += 1
+            self.ended[row.cause] += 1
         if row.time_s is not None:
             self.times.append(row.time_s)
         if row.energy_j is not None:
@@ -137,8 +149,14 @@ class _Tally:
             sum(self.up) if self.up else None,
             Spread.of(self.memory),
             Spread.of(self.macs),
-            dict(sorted(self.causes.items(), key=lambda cause: (-cause[1], cause[0]))),
+            _ordered(self.causes),
+            _ordered(self.ended),
         )
+
+
+def _ordered(causes: Counter[str]) -> dict[str, int]:
+    """The most frequent first."""
+    return dict(sorted(causes.items(), key=lambda cause: (-cause[1], cause[0])))
 
 
 def _add_share(shares: list[float], part: int | None, whole: int | None) -> None:

@@ -8,6 +8,7 @@ from simulations.results.accounts import Accounts
 from simulations.results.causes import RoundCauses, cause_of, error_name
 from simulations.results.columns import COLUMNS, FACTS, FIGURES
 from simulations.results.hosted import Cell, Hosted
+from simulations.results.inference import DIGITS
 from simulations.results.journeys import Journey, RoundJourneys
 from tinytrain_core.devices.profile import DeviceProfile, catalogue
 from tinytrain_core.report import Outcome, PersonalisationReport
@@ -106,7 +107,7 @@ class _Round:
 
     def _result(self) -> Columns:
         return {
-            "gain": self._of_reports(lambda r: r.gain),
+            "gain": self._of_reports(_gain),
             "accuracy_in_use": self._of_reports(accuracy_in_use),
             "updated_channel_count": self._of_reports(lambda r: sum(r.updated_channels)),
             "updated_channels": self._of_reports(lambda r: " ".join(map(str, r.updated_channels))),
@@ -180,6 +181,10 @@ def _since(start_s: float, at_s: float | None) -> float | None:
 def _figure(report: PersonalisationReport, name: str) -> Cell:
     value: Cell = getattr(report, name)
     return None if name in ACCURACIES and not report.has_accuracies else value
+
+
+def _gain(report: PersonalisationReport) -> float | None:
+    return None if report.gain is None else round(report.gain, DIGITS)
 
 
 def accuracy_in_use(report: PersonalisationReport) -> float | None:

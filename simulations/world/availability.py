@@ -16,6 +16,7 @@ from simulations.clock import START_S
 from simulations.world.draws import Figure, normals, uniform, uniforms
 from simulations.world.settings import DAY_S, HOUR_S, Availability
 from simulations.world.traces import Trace, read_trace
+from tinytrain_core.errors import ConfigurationError
 from tinytrain_core.seeds import Draw
 
 MINUTE_S = 60.0
@@ -114,6 +115,12 @@ class Traced:
     def __init__(self, settings: Availability, nodes: int) -> None:
         self._trace: Trace = read_trace(Path(settings.file).expanduser(), settings.period_s)
         self._period_s, self._nodes = settings.period_s, nodes
+        first = self._trace.first_node
+        if nodes <= first:
+            raise ConfigurationError(
+                f"{settings.file} has stays of node {first} and later ones; this fleet's nodes are 0 to {nodes - 1}, "
+                "so that nobody is ever there"
+            )
 
     def _pattern(self, node: int) -> int:
         return node % self._trace.patterns

@@ -124,7 +124,7 @@ class Battery(_Section):
 
     Attributes:
         capacity_j: joules when full.
-        start: charge at the start of the run, as a share; each device's own is uniform in +- `start_spread`.
+        start, start_spread: charge at the start, as a share; each device's own is uniform within +- the latter.
         reserve: share below which the device does not work.
         charge_w: watts that charging adds; 0 never charges.
         charge_from_hour, charge_hours: when it charges each day; 24 hours is always.

@@ -28,7 +28,7 @@ class Trace:
     def __init__(self, stays: Iterable[Stay]) -> None:
         merged = np.array(_merged(stays), np.int64)
         self._nodes, self._start_s, self._end_s = merged.T
-        self.patterns = int(self._nodes[-1]) + 1
+        self.first_node, self.patterns = int(self._nodes[0]), int(self._nodes[-1]) + 1
         self._changes_s: dict[int, list[int]] = {}
         self._first = np.searchsorted(self._nodes, np.arange(self.patterns + 1))
         self.changes_s: list[int] = np.union1d(self._start_s, self._end_s).tolist()

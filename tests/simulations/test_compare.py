@@ -106,7 +106,7 @@ def test_a_baseline_has_its_own_name(place):
     file = place / "full" / "fleet.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"federated": {"method": "fedavg", "rounds": 5}}))
     compared = of(place, "tinytrain", "full")
-    assert [one.name for one in compared] == ["tinytrain", "fedavg"]
+    assert [one.name for one in compared] == ["tinytrain", "full"]
     assert compared[1].method == "fedavg"
     assert "fedavg on a fleet of 12" in write_html(place / "full", compared[1].run).read_text()
     assert differing_settings(compared)["federated.method"] == [None, "fedavg"]

@@ -91,6 +91,15 @@ def test_the_number_of_workers_changes_no_report(place, two_workers, monkeypatch
     assert (place / "out1" / "reports.jsonl").read_bytes() == (place / "out2" / "reports.jsonl").read_bytes()
 
 
+def test_a_finished_run_is_shown_and_not_computed_again(place, two_workers):
+    before = (place / "out2" / "simulation.json").read_bytes()
+    again = simulate(place)
+    assert again.returncode == 0, again.stderr
+    assert "holds this run already, finished" in again.stderr
+    assert (place / "out2" / "simulation.json").read_bytes() == before
+    assert json.loads(again.stdout)["fleet"] == json.loads(two_workers.stdout)["fleet"]
+
+
 def test_a_report_is_made_again(place, two_workers, monkeypatch):
     page = place / "out2" / "report.html"
     before = page.read_bytes()

@@ -49,7 +49,7 @@ def test_a_rollout_that_completes(tmp_path: Path, instant: pytest.MonkeyPatch) -
     out = tmp_path / "out"
     code, stdout, _ = call(spec_file(tmp_path), "-o", "devices=12", "--out", out)
     assert code == 0
-    for text in ("completed on day 1", "stage 1 of 3", "12 reports computed", "devices passed every gate", "MiB"):
+    for text in ("virtual minutes after", "stage 1 of 3", "12 reports computed", "devices passed every gate", "MiB"):
         assert text in stdout
     page = (out / "report.html").read_text()
     assert page.count("<svg") == 1
@@ -69,6 +69,18 @@ def test_a_rollout_that_a_gate_stops_has_an_exit_code_of_its_own(tmp_path: Path,
     assert record["stages"][0]["verdict"].endswith("are worse; at most 30% may be")
     assert record["remaining"].keys() == {"waiting: its stage did not begin"}
     assert "rehearsed in" in stderr
+
+
+def test_the_rollout_that_comes_with_the_program_has_a_name(tmp_path: Path, instant: pytest.MonkeyPatch) -> None:
+    code, stdout, _ = call("rollout", "-o", "devices=12", "--out", tmp_path / "out")
+    assert code == 0
+    assert "80.2 virtual minutes" in stdout, "its first ten are watched for an hour"
+
+
+def test_a_rollout_that_is_not_there_is_told_where_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"docs/operations.md .* simulations/configs/rollout.yaml"):
+        call(tmp_path / "nosuch.yaml", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_somebody_else_stays(tmp_path: Path, instant: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from client.config import DeviceConfig
 from simulations.rehearsal.folder import Releases, partition_of
 from simulations.rehearsal.rehearse import End, Rehearsal
-from simulations.rehearsal.sections import sections
+from simulations.rehearsal.sections import headline, sections
 from simulations.rehearsal.stages import decisions, remaining, stage_results
 from tests.simulations.rehearsals import backbone_file, report_of, run
 from tinytrain_core.backbones.weights import digest
@@ -18,11 +18,11 @@ from tinytrain_core.wire import PersonaliseRequest
 HOUR_S = 3_600.0
 
 
-def notes(rehearsal: Rehearsal) -> list[str]:
-    """What is said below the table of gates."""
+def notes(rehearsal: Rehearsal, title: str = "Gates") -> list[str]:
+    """What is said below a table."""
     decided = decisions(rehearsal)
     found = sections(rehearsal, stage_results(rehearsal, decided), decided, remaining(rehearsal))
-    return [note for each in found if each.title == "Gates" for note in each.notes]
+    return [note for each in found if each.title == title for note in each.notes]
 
 
 def test_a_release_that_is_worse_than_the_one_before_is_stopped(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_release_that_is_worse_than_the_one_before_is_stopped(tmp_path: Path) 
     rehearsal = run(tmp_path / "judged", report, releases=releases)
     assert rehearsal.end is End.ROLLED_BACK
     first = stage_results(rehearsal, decisions(rehearsal))[0]
-    assert first.verdict == "accuracy fell by more than 0.1 against another release"
+    assert first.verdict == "accuracy changed by -0.200 against another release; it may fall by 0.1"
     assert rehearsal.computed == 2 * first.devices, "those alone that were ordered"
     assert rehearsal.link.account.total().works <= 2 * first.devices
     gates = {"min_reports": 3, "max_drop": None}
@@ -49,6 +49,15 @@ def test_a_release_that_is_worse_than_the_one_before_is_stopped(tmp_path: Path) 
 def test_it_says_where_a_gate_was_not_judged(tmp_path: Path, stable: str | None, told: bool) -> None:
     rehearsal = run(tmp_path, releases=Releases("", stable))
     assert any("max_drop was not judged" in note for note in notes(rehearsal)) is told
+    sentence = "Without --stable max_drop was not judged, and the way back leads to the same weights."
+    assert headline(rehearsal).endswith(sentence) is told
+
+
+def test_only_a_way_back_of_its_own_accord_needs_an_order_signed_before(tmp_path: Path) -> None:
+    asked = "`tinytrain-server release create --rollback-to STABLE --withdraws 2`"
+    for rollback, needed in (("auto", True), ("none", False)):
+        rehearsal = run(tmp_path / rollback, rollback=rollback)
+        assert any(asked in note for note in notes(rehearsal, "Stages")) is needed
 
 
 def test_it_says_what_to_do_where_a_stage_has_too_few(tmp_path: Path) -> None:

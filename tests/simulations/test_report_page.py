@@ -230,6 +230,10 @@ def test_what_happened_is_told_with_its_causes(tmp_path):
         assert words in text
     lost = sum(len(nodes[node].devices) for node in (0, 1, 2))
     assert f"{lost} of 12" in text
+    ended = text.partition("How it ended")[2].partition("</section>")[0]
+    assert f"<dt>battery</dt><dd>{len(nodes[0].devices)}</dd>" in ended
+    assert "<dt>worker died: exit code 9</dt>" in ended
+    assert "late" not in ended
     assert "With and without those that lie" not in text
     parser = Balance()
     parser.feed(text)

@@ -36,4 +36,4 @@ def test_one_device_is_told_in_the_singular_and_nobody_is_said_to_have_answered_
     text = page_of(tmp_path / "run")
     assert "A fleet of 1 simulated device<" in text
     assert "of 1 class gave a result" in text
-    assert "Every node that was asked in the last round replied in time." in text
+    assert "Every device gave a result in the last round." in text

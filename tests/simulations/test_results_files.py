@@ -128,3 +128,19 @@ def test_a_spread_is_quantiles_and_a_curve_of_few_points():
     assert (len(found.curve), found.curve[0], found.curve[-1]) == (200, 0.0, 1000.0)
     assert Spread.of([]) is None
     assert Spread.of([3.0]).curve == (3.0,)
+
+
+def test_a_curve_begins_with_nobody_and_ends_with_all():
+    assert Spread.of([3.0]).steps(1.0, 5.0) == ([1.0, 3.0, 5.0], [0.0, 1.0, 1.0])
+    assert Spread.of([2.0, 4.0]).steps(2.0, 4.0) == ([2.0, 2.0, 4.0, 4.0], [0.0, 0.5, 1.0, 1.0])
+
+
+def test_how_it_ended_is_of_the_last_round_alone(folder):
+    whole = read_run(folder).account.whole
+    assert {cause: 2 * count for cause, count in whole.ended.items()} == whole.causes
+    assert whole.ended
+
+
+def test_gains_are_rounded_to_what_they_mean(folder):
+    with (folder / "devices.csv").open(newline="") as stream:
+        assert {row["gain"] for row in csv.DictReader(stream)} == {"0.1", ""}

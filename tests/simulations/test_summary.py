@@ -89,11 +89,13 @@ def test_rows_follow_the_catalogue_and_unknown_classes_say_so():
 
 def test_a_verdict_is_as_strong_as_its_interval():
     gains = summarise([make_report(i, 1, 0.5, 0.6 + i / 100) for i in range(6)]).fleet
-    mixed = summarise([make_report(0, 1, 0.5, 0.9), make_report(1, 1, 0.5, 0.4)]).fleet
+    mixed = summarise([make_report(i, 1, 0.5, after) for i, after in enumerate((0.9, 0.4, 0.5))]).fleet
     losses = summarise([make_report(i, 1, 0.5, 0.4 - i / 100) for i in range(6)]).fleet
     assert [verdict(row)[1] for row in (gains, mixed, losses)] == ["good", "", "bad"]
     assert "includes 0" in verdict(mixed)[0]
     assert verdict(summarise([]).fleet)[1] == "bad"
+    two = summarise([make_report(i, 1, 0.5, 0.6 + i / 10) for i in range(2)]).fleet
+    assert verdict(two) == ("2 devices: too few for an interval.", "")
 
 
 def test_that_no_update_fits_is_said_only_of_those_that_no_update_fits():
@@ -175,4 +177,9 @@ def test_numbers_as_text(text, expected):
 
 
 def test_a_loss_has_a_real_minus_sign():
-    assert units.gain_text(Mean.of([-0.1, -0.1])) == "−10.0 ± 0.0"
+    assert units.gain_text(Mean.of([-0.1] * 3)) == "−10.0 ± 0.0"
+
+
+def test_an_interval_of_two_is_not_shown():
+    assert units.accuracy_text(Mean.of([0.25, 0.75])) == "50.0"
+    assert units.accuracy_text(Mean.of([0.25, 0.5, 0.75])) == "50.0 ± 62.1"

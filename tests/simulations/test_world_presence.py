@@ -165,3 +165,12 @@ def test_a_trace_that_cannot_be_read_is_named(tmp_path):
             (tmp_path / name).write_bytes(data)
         with pytest.raises(ConfigurationError, match=rf"{name} cannot be read"):
             presence(Availability(kind="trace", file=str(tmp_path / name)), 0, 5)
+
+
+def test_a_trace_of_nobody_of_the_fleet_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "stays.csv"
+    file.write_text("node,start_s,end_s\n7,0,100\n")
+    settings = Availability(kind="trace", file=str(file))
+    with pytest.raises(ConfigurationError, match="stays of node 7 and later ones; this fleet's nodes are 0 to 6"):
+        presence(settings, 0, nodes=7)
+    assert presence(settings, 0, nodes=8).online(7, START_S)

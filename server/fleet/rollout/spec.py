@@ -190,5 +190,5 @@ def load_spec(file: Path) -> RolloutSpec:
     Raises:
         ConfigurationError: there is no such file, or a key is unknown, missing or wrong.
     """
-    fields = read_yaml_file(file, "write one: `tinytrain-server rollout plan --help` shows the shortest")
+    fields = read_yaml_file(file, "docs/operations.md has one, and simulations/configs/rollout.yaml is one")
     return parse_settings(RolloutSpec, fields, f"{file} is not a rollout")
