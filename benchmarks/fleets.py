@@ -41,7 +41,8 @@ def _measured(*arguments: object) -> dict[str, Any]:
         file = Path(folder) / "figures.json"
         subprocess.run([*command, str(file)], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
         found: dict[str, Any] = json.loads(file.read_text())
-    errors.print(f"  {found}", highlight=False)
+    told = ", ".join(f"{name} {value}" for name, value in found.items() if not isinstance(value, list))
+    errors.print(f"  {told}", highlight=False)
     return found
 
 
