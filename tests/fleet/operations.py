@@ -1,5 +1,6 @@
 """An operator and a fleet on loopback: real processes, real certificates, nginx in front, a network for each device."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,9 @@ import yaml
 
 from server.fleet.config import FleetConfig, load_fleet_config
 from server.fleet.database import Database
+from server.fleet.nodes import nodes
+from server.fleet.rollout.spec import RolloutSpec
+from server.fleet.rollout.targeting import members
 from tests.conftest import random_backbone
 from tests.fleet.devices import Device, call, json_of
 from tests.server.running import Server, free_port, running_proxy, running_server, wait_for
@@ -97,6 +101,20 @@ class Operator:
         file = self.folder.parent / f"{name}.yaml"
         file.write_text(yaml.safe_dump(spec | more), encoding="utf-8")
         self.server_command("rollout", "start", file)
+
+    def seed_of_the_most_accurate(self) -> str:
+        """A rollout's seed by which the node comes first whose one device has reported the highest accuracy."""
+        with Database(self.config.database) as database:
+            known = nodes(database)
+            reports = database.rows("SELECT node, fields FROM reports WHERE rollout > 0")
+        alone = {node.name for node in known if len(node.devices) == 1}
+        told = [(json.loads(fields)["accuracy_before"], name) for name, fields in reports if name in alone]
+        best = max(told)[1]
+        for number in range(10_000):
+            spec = RolloutSpec(name="sought", release=1, seed=f"seed {number}")
+            if members(spec, known)[0].name == best:
+                return spec.seed
+        raise AssertionError(f"no seed puts {best} first")
 
     def phase(self, name: str) -> str:
         with Database(self.config.database) as database:

@@ -31,7 +31,7 @@ def test_a_degraded_release_is_stopped_at_the_canary_and_rolled_back_without_a_h
     operator.release(operator.degraded())
     operator.release(None, "--rollback-to", 1, "--withdraws", 2)
     before = operator.traffic()
-    operator.roll_out("degraded", 2, [{"devices": 1}])
+    operator.roll_out("degraded", 2, [{"devices": 1}], seed=operator.seed_of_the_most_accurate())
     operator.wait("degraded", "rolled back")
     said = operator.decisions("degraded")
     assert any("accuracy fell by more than 0.1 against another release" in reason for _, reason in said), said
