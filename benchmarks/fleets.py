@@ -70,7 +70,7 @@ def messages(
 ) -> None:
     """No-op clients: messages a second of our engine and of Flower's, the same apps, warm.
 
-    About 8 minutes for 5,000 devices and 20 for both sizes: Flower's engine looks through all messages for each.
+    About 7 minutes for both sizes: Flower's engine looks through all messages for each.
     """
     sizes = devices or [5_000, 10_000]
     found = [Messages(**_measured("messages", engine, n, workers)) for n in sizes for engine in ENGINES]
@@ -116,7 +116,7 @@ def personalise(
     """Real clients, MCUNet on glyphs: devices a second against a plain Flower client that trains all weights.
 
     Ours updates the last two blocks as its budget allows, on our engine; the plain one is on Flower's own. Same
-    devices, images, steps, views, loss and optimiser. About 20 minutes.
+    devices, images, steps, views, loss and optimiser. About 15 minutes.
     """
     ours = Personalised(**_measured("personalise", OURS, devices, workers))
     other = Personalised(**_measured("personalise", FLOWER, plain, workers))

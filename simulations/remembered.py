@@ -12,8 +12,6 @@ from typing import Any
 from simulations.serving import Reply
 from tinytrain_core.errors import StorageError
 
-COMPUTED_FILE = "computed.jsonl"
-
 
 def name_of(app: str, node: str, kind: str, number: int, content: bytes) -> bytes:
     """What a reply is remembered by.
